@@ -1,0 +1,41 @@
+# make book   environment, executed notebooks, site
+# make test   environment, all tests
+# make fast   the tests of a few seconds each
+PYTHON ?= python3.11
+BIN    := .venv/bin
+READY  := .venv/.ready
+NOTEBOOKS := $(wildcard book/*.ipynb)
+
+export JAX_PLATFORMS := cpu
+export JAX_ENABLE_X64 := 1
+export OPENBLAS_NUM_THREADS := 1
+export PYTHONWARNINGS := ignore::DeprecationWarning
+
+.PHONY: book test fast lint notebooks clean
+.DEFAULT_GOAL := book
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,cluster]'
+	@touch $@
+
+book: $(READY)
+	$(BIN)/jupyter-book build . --all -W --keep-going
+
+test: $(READY) lint
+	$(BIN)/python -m pytest tests dmftlib --doctest-modules -m "not notebooks"
+	$(BIN)/python -m pytest tests -m notebooks
+
+fast: $(READY)
+	$(BIN)/python -m pytest tests dmftlib --doctest-modules -m "not slow and not notebooks"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+# execute every notebook in place, so that the outputs committed are the outputs of the code committed
+notebooks: $(READY)
+	cd book && for n in $(notdir $(NOTEBOOKS)); do echo $$n; ../$(BIN)/jupyter execute --inplace $$n || exit 1; done
+
+clean:
+	rm -rf _build

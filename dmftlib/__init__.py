@@ -1,0 +1,22 @@
+"""Two-level dynamical mean-field theory of the spectra of wide networks under training.
+
+Level 1, training time: losses, kernels, responses. Level 2, an auxiliary time whose response is the resolvent: bulk
+laws, outliers, overlaps.
+
+The numbers are meant in double precision. Importing this package therefore turns on JAX's 64-bit mode, and says so, if
+it is off; set the environment variable JAX_ENABLE_X64 to 0 or 1 beforehand to decide yourself.
+"""
+
+import logging
+import os
+
+import jax
+
+if "JAX_ENABLE_X64" not in os.environ and not jax.config.jax_enable_x64:
+    jax.config.update("jax_enable_x64", True)
+    logging.getLogger(__name__).warning("dmftlib: turned on JAX's 64-bit mode (JAX_ENABLE_X64=0 or 1 decides otherwise)")
+
+from .spectra.bulk import RectangularLaw, rectangular_law  # noqa: E402
+from .spectra.outliers import ConditionedEnsemble, Outliers, SpikedEnsemble, outliers  # noqa: E402
+
+__all__ = ["ConditionedEnsemble", "Outliers", "RectangularLaw", "SpikedEnsemble", "outliers", "rectangular_law"]
