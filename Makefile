@@ -23,11 +23,11 @@ book: $(READY)
 	$(BIN)/jupyter-book build . --all -W --keep-going
 
 test: $(READY) lint
-	$(BIN)/python -m pytest tests dmftlib --doctest-modules -m "not notebooks"
-	$(BIN)/python -m pytest tests -m notebooks
+	$(BIN)/python -m pytest tests dmftlib --doctest-modules
+	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 -n 2 --dist loadfile book
 
 fast: $(READY)
-	$(BIN)/python -m pytest tests dmftlib --doctest-modules -m "not slow and not notebooks"
+	$(BIN)/python -m pytest tests dmftlib --doctest-modules -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

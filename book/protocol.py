@@ -61,14 +61,15 @@ def judge(table: pd.DataFrame, theory: dict, exponent: float = 1.0) -> pd.DataFr
         part = table[table.quantity == quantity].sort_values("N")
         N, mean, error = (part[name].to_numpy(float) for name in ("N", "mean", "standard_error"))
         intercept, _, intercept_error, _ = _line(N**-exponent, mean, error)
-        z = (intercept - expected) / intercept_error
+        z = float((intercept - expected) / intercept_error)
         _, spread_slope, _, spread_slope_error = _line(
             np.log(N), np.log(part.spread.to_numpy()), 1 / np.sqrt(2 * (part.seeds.to_numpy(float) - 1)))
         bias = np.abs(mean - expected)
         bias_slope = bias_slope_error = np.nan
         if np.all(bias[:2] > 3 * error[:2]):
             _, bias_slope, _, bias_slope_error = _line(np.log(N), np.log(bias), error / bias)
-        rows.append(dict(quantity=quantity, theory=float(expected), simulation=intercept, standard_error=intercept_error,
+        rows.append(dict(quantity=quantity, theory=float(expected), simulation=intercept,
+                         standard_error=intercept_error,
                          z=z, agrees=bool(abs(z) < threshold), bias_exponent=bias_slope,
                          bias_exponent_error=bias_slope_error, spread_exponent=spread_slope,
                          spread_exponent_error=spread_slope_error))

@@ -21,7 +21,7 @@ SIZES = (500, 1000, 2000, 4000)  # n; m = n / ASPECT
 
 
 def seeds(n):
-    return 400_000 // n
+    return 1_200_000 // n
 
 
 def chain(n, rng):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from derivations.spikes import tanh_chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -122,24 +123,9 @@ def simulated_chain(rng, n, m):
     return M0, np.stack([g1, M0 @ h2 - g1], 1), np.stack([h1, h2], 1)
 
 
-def limit_of_the_chain(aspect, strengths):
-    """Its Grams and responses by Gauss-Hermite quadrature and Stein's lemma, worked by hand (variance one)."""
-    x, w = np.polynomial.hermite_e.hermegauss(120)
-    w = w / w.sum()
-    gain, power = w @ (1 - np.tanh(x) ** 2), w @ np.tanh(x) ** 2  # u_1 ~ N(0, 1)
-    a = aspect * gain / 2  # h_2 = e + r_1/2 + a h_1, since M0^T g_1 = r_1 + aspect gain h_1
-    H = np.array([[1, a], [a, 1 + aspect * power / 4 + a**2]])
-    # A_21 = 1/2, so M0 h_2 = u_2 + g_1/2 and g_2 = u_2 - g_1/2
-    A, B = np.array([[0, 0], [0.5, 0]]), np.array([[gain, 0], [-gain / 2, 1]])
-    u2_g1 = H[0, 1] * gain
-    G = np.array([[power, u2_g1 - power / 2], [u2_g1 - power / 2, H[1, 1] - u2_g1 + power / 4]])
-    return dm.SpikedEnsemble(aspect=aspect, variance=1.0, left_gram=G, right_gram=H, left_response=B, right_response=A,
-                             strengths=strengths)
-
-
 def test_dependent_chain_against_simulated_matrices():
     n, m, strengths = 600, 400, np.array([[2.0, 1.0], [-1.0, 1.0]])
-    theory = dm.outliers(limit_of_the_chain(n / m, strengths))
+    theory = dm.outliers(tanh_chain(n / m, strengths))
     assert theory.values.shape == (2,)
     seen = []
     for seed in range(8):
@@ -151,7 +137,7 @@ def test_dependent_chain_against_simulated_matrices():
     mean, error = np.mean(seen, 0), np.std(seen, 0, ddof=1) / np.sqrt(8)
     predicted = np.concatenate([theory.values, theory.left_overlap[0], theory.right_overlap[0]])
     assert np.all(np.abs(mean - predicted) < 4 * error + 3 / n)
-    independent = dm.outliers(limit_of_the_chain(n / m, strengths).independent()).values[0]
+    independent = dm.outliers(tanh_chain(n / m, strengths).independent()).values[0]
     assert abs(mean[0] - independent) > 10 * error[0]
 
 
@@ -162,7 +148,7 @@ def test_a_query_left_out_gives_a_wrong_outlier():
     full = dm.outliers(dm.SpikedEnsemble.from_vectors(M0, U, V, strengths)).values[0]
     partial = dm.outliers(dm.SpikedEnsemble.from_vectors(M0, U[:, 1:], V[:, 1:], [[1.0]])).values[0]
     assert abs(full / value - 1) < 3e-3 and abs(partial / value - 1) > 3 * abs(full / value - 1)
-    limit = limit_of_the_chain(1.5, strengths)
+    limit = tanh_chain(1.5, strengths)
     with pytest.raises(ValueError, match="larger than the Grams allow"):
         dm.SpikedEnsemble(aspect=1.5, variance=1.0, left_gram=limit.left_gram[1:, 1:], strengths=[[1.0]],
                           right_gram=limit.right_gram[1:, 1:], left_response=limit.left_response[1:, 1:])

@@ -150,8 +150,7 @@ def _train(hidden_layers, steps, parameterization, batch, capacity, numbers) -> 
 
     spikes = (jnp.zeros((capacity, capacity)),) * L
     state = (tuple(matrices), inputs, spikes, readout, jnp.asarray(jnp.inf), jnp.asarray(True))
-    state, ((train_loss, test_loss, norm, alignment, h, g), queries, alive) = jax.lax.scan(step, state, jnp.arange(times))
-    matrices, inputs = state[:2]
+    (matrices, inputs, *_), (record, queries, alive) = jax.lax.scan(step, state, jnp.arange(times))
     layers = tuple(
         WeightHistory.of(matrix, left[:steps], right[:steps], jnp.full(steps, kappa))
         for matrix, left, right in zip(matrices, *queries, strict=True)
@@ -159,7 +158,7 @@ def _train(hidden_layers, steps, parameterization, batch, capacity, numbers) -> 
     known = (*matrices, inputs)
     dropped = jnp.max(jnp.stack([matrix.dropped for matrix in known]))
     ranks = jnp.stack([jnp.stack([matrix.left_rank, matrix.right_rank]) for matrix in known])
-    return Trajectory(train_loss, test_loss, norm, alignment, h, g, layers, alive.sum(), dropped, ranks)
+    return Trajectory(*record, layers, alive.sum(), dropped, ranks)
 
 
 _slopes = jax.jit(jax.jacfwd(_train.fun, len(_STATIC)), static_argnums=_STATIC)
@@ -171,7 +170,8 @@ def _train_jvp(*args):
     slopes = _slopes(*static, numbers.at[_NUMBERS.index("label_noise")].max(_LEAST_NOISE))
 
     def along(value, slope):
-        return slope @ tangent if jnp.issubdtype(value.dtype, jnp.floating) else np.zeros(value.shape, jax.dtypes.float0)
+        floating = jnp.issubdtype(value.dtype, jnp.floating)
+        return slope @ tangent if floating else np.zeros(value.shape, jax.dtypes.float0)
 
     value = _train(*static, numbers)
     return value, jax.tree.map(along, value, slopes)

@@ -135,7 +135,7 @@ def _query(vector, side, other_basis, answers, fresh_norm, start, tolerance):
     dropped = jnp.where(new & ~kept, jnp.sqrt(squared / jnp.where(largest > 0, largest, 1.0)), 0.0)
     size = jnp.sqrt(jnp.where(kept, squared, 1.0))
     direction = remainder / size
-    direction = direction - (basis @ direction) @ basis  # again: the remainder may be all rounding but for its first digits
+    direction = direction - (basis @ direction) @ basis  # again: it may be known to few digits
     direction = jnp.where(kept, direction, 0.0) / jnp.sqrt(jnp.where(kept, direction @ direction, 1.0))
     image = _put((answers @ direction) @ other_basis, start + rank, fresh_norm, kept)
     basis, images = _put(basis, rank, direction, kept), _put(images, rank, image, kept)

@@ -2,8 +2,10 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from .. import checks
 from .gaussian import GaussianMatrix
 
 
@@ -56,9 +58,31 @@ class WeightHistory(eqx.Module):
         return self.right_queries @ self.right_queries.T
 
     def responses(self) -> tuple[Float[Array, "steps steps"], Float[Array, "steps steps"]]:
-        """B_st = <d g_s / d u_t> and A_st = <d h_s / d r_t>, with u_t and r_t the innovations of M(0) h_t and M(0)^T g_t.
+        """B_st = <d g_s / d u_t> and A_st = <d h_s / d r_t>, u_t and r_t the innovations of M(0) h_t and M(0)^T g_t.
 
         Where the queries are linearly dependent only sums of responses have a meaning; these are the smallest.
         """
         left, right = self.left_queries, self.right_queries
         return (left @ self.left_response @ jnp.linalg.pinv(right), right @ self.right_response @ jnp.linalg.pinv(left))
+
+    def compressed(self, tolerance: float = 1e-7) -> "WeightHistory":
+        """The same spikes over fewer directions: those that are less than `tolerance` of any query are forgotten.
+
+        Needs numbers, so that it leaves the history as it is under a JAX transformation.
+        """
+        if not checks.known(self.left_queries) or not len(self.rates):
+            return self
+        L, R = (_leading(queries, tolerance) for queries in (self.left_queries, self.right_queries))
+        core = L.T @ self.core @ R
+        return WeightHistory(
+            self.aspect, self.variance, self.left_queries @ L, self.right_queries @ R, core,
+            L.T @ (self.left_beyond + self.core @ self.core.T) @ L - core @ core.T,
+            R.T @ (self.right_beyond + self.core.T @ self.core) @ R - core.T @ core,
+            L.T @ self.left_response @ R, R.T @ self.right_response @ L, self.rates,
+        )  # fmt: skip
+
+
+def _leading(queries, tolerance):
+    """Orthonormal columns that span the queries (rows) up to the tolerance, relative to the largest direction."""
+    _, sizes, directions = np.linalg.svd(np.asarray(queries), full_matrices=False)
+    return directions[: max(1, int(np.sum(sizes > tolerance * sizes[0])))].T
