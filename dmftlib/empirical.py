@@ -2,7 +2,8 @@
 
 Every matrix is taken raw, as W of shape (n, m) with fan_in = m columns; spectra are singular values of
 M = W / sqrt(m). Libraries that store W^T (inputs first) need a transpose before they come here: the outliers found
-are the same, the units are not. The null hypothesis is a matrix of iid Gaussian entries; nothing else is assumed.
+are the same, the units are not. The null hypothesis is a matrix of iid Gaussian entries: a bulk of another kind shows
+as many 'outliers' and a large Kolmogorov distance.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ s, z, c, sigma, tau, x = sp.symbols("s z c sigma tau x", positive=True)
 q, y, u = sp.symbols("q y u", positive=True)  # q = sqrt(c); y = -i s on the imaginary axis
 n, m = sp.symbols("n m", positive=True, integer=True)
 m_L, m_R = sp.symbols("m_L m_R")
-w = sp.Symbol("w")
+zeta = sp.Symbol("zeta")
 
 
 # --- one node, its neighbours and the echo ----------------------------------------------------------------------
@@ -59,12 +59,12 @@ def gaussian_average(expression: sp.Expr, variables, variance) -> sp.Expr:
 
 
 def echo_statistics(size: int, variance) -> tuple:
-    """(G, mean, variance) of the echo x^T G x: G symmetric and fixed, x Gaussian with independent entries."""
-    G = sp.Matrix(size, size, lambda i, j: sp.Symbol(f"G_{min(i, j) + 1}{max(i, j) + 1}"))
-    entries = sp.Matrix(sp.symbols(f"x_1:{size + 1}"))
-    echo = (entries.T * G * entries)[0]
-    mean = gaussian_average(echo, entries, variance)
-    return G, sp.factor(mean), sp.factor(gaussian_average(echo**2, entries, variance) - mean**2)
+    """(R, mean, variance) of the echo j^T R j: R symmetric and fixed, the couplings j independent Gaussians."""
+    R = sp.Matrix(size, size, lambda i, k: sp.Symbol(f"R_{min(i, k) + 1}{max(i, k) + 1}"))
+    couplings = sp.Matrix(sp.symbols(f"j_1:{size + 1}"))
+    echo = (couplings.T * R * couplings)[0]
+    mean = gaussian_average(echo, couplings, variance)
+    return R, sp.factor(mean), sp.factor(gaussian_average(echo**2, couplings, variance) - mean**2)
 
 
 def mean_echo(answering: sp.Expr, transform: sp.Expr) -> sp.Expr:
@@ -72,8 +72,8 @@ def mean_echo(answering: sp.Expr, transform: sp.Expr) -> sp.Expr:
     sigma^2/m: linear in the number of nodes, with the slope that explicit sizes give."""
     slopes = set()
     for size in (2, 3):
-        G, mean, _ = echo_statistics(size, sigma**2 / m)
-        slopes.add(sp.simplify(mean.subs({G[k, k]: transform for k in range(size)}) / size))
+        R, mean, _ = echo_statistics(size, sigma**2 / m)
+        slopes.add(sp.simplify(mean.subs({R[k, k]: transform for k in range(size)}) / size))
     (slope,) = slopes
     return answering * slope
 
@@ -190,17 +190,17 @@ def density() -> sp.Expr:
 
 @cache
 def density_at_angle() -> tuple:
-    """(x^2, left density dx/dw) on the circle w = exp(i theta), where x^2 = sigma^2 |1 + q w|^2, q = sqrt(c).
+    """(x^2, left density dx/dw) on the circle zeta = exp(i theta), where x^2 = sigma^2 |1 + q zeta|^2, q = sqrt(c).
 
     theta from 0 to pi runs over the bulk once; the whole circle twice, hence the half.
     """
-    square = sigma**2 * (1 + q * w) * (w + q) / w
-    sine = (w - 1 / w) / (2 * sp.I)
+    square = sigma**2 * (1 + q * zeta) * (zeta + q) / zeta
+    sine = (zeta - 1 / zeta) / (2 * sp.I)
     low, high = (edge.subs(c, q**2) for edge in edges())
     root = (high - low) / 2 * sine  # sqrt((s_+^2 - x^2)(x^2 - s_-^2))
     assert sp.simplify(root**2 - (high - square) * (square - low)) == 0
     left = 2 * root / quadratic().LC().subs({s: 1, c: q**2}) / (2 * sp.pi) / square  # density of x, over x
-    jacobian = (high - low) / 4 * sine / (sp.I * w)  # |x dx/dtheta| dtheta/dw
+    jacobian = (high - low) / 4 * sine / (sp.I * zeta)  # |x dx/dtheta| dtheta/dw
     return square, sp.factor(left * jacobian / 2)
 
 
@@ -208,12 +208,12 @@ def density_at_angle() -> tuple:
 def moment(k: int, wide: bool = False) -> sp.Expr:
     """(1/n) tr (M M^T)^k carried by the bulk, by the residues inside the unit circle; `wide` says c > 1.
 
-    For k = 0 the integrand has a pole at w = -q where c < 1, at w = -1/q where c > 1.
+    For k = 0 the integrand has a pole at zeta = -q where c < 1, at zeta = -1/q where c > 1.
     """
     square, weight = density_at_angle()
     integrand = sp.factor(square**k * weight)
     poles = [0] if k else [0, -1 / q if wide else -q]
-    return sp.factor(sp.expand(sp.simplify(2 * sp.pi * sp.I * sum(sp.residue(integrand, w, p) for p in poles))).subs(
+    return sp.factor(sp.expand(sp.simplify(2 * sp.pi * sp.I * sum(sp.residue(integrand, zeta, p) for p in poles))).subs(
         q, sp.sqrt(c)))
 
 
@@ -239,7 +239,7 @@ def narrow_density() -> sp.Expr:
 
 
 def edge_height() -> sp.Expr:
-    """A in density = A sqrt(s_+ - x) just below the upper edge."""
+    """rho_+ in density = rho_+ sqrt(s_+ - x) just below the upper edge."""
     top = sigma * (1 + q)
     slope = sp.factor(sp.cancel(edge_condition().subs(s, x) / (top - x)).subs(x, top))
     return (sp.sqrt(slope) * density_prefactor().subs(x, top)).subs(q, sp.sqrt(c))

@@ -191,7 +191,7 @@ def tanh_spike(aspect, strength):
 def tanh_chain(aspect, strengths):
     """h_1, e fresh and of unit variance, g_1 = tanh(M0 h_1), h_2 = e + M0^T g_1 / 2, g_2 = M0 h_2 - g_1; variance one.
 
-    With b = <tanh'> and P = <tanh^2>: M0^T g_1 = r_1 + c b h_1, so h_2 = e + r_1/2 + x h_1 with x = c b/2 and A_21 = 1/2;
+    With b = <tanh'> and P = <tanh^2>: M0^T g_1 = r_1 + c b h_1, so h_2 = e + r_1/2 + x h_1, x = c b/2 and A_21 = 1/2;
     then M0 h_2 = u_2 + g_1/2, so g_2 = u_2 - g_1/2; and <u_2 g_1> = H_12 b by Stein's lemma.
     """
     power = gaussian_average(lambda u: np.tanh(u) ** 2)
