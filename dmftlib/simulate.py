@@ -34,6 +34,7 @@ class Simulation:
     predictor_norm: np.ndarray
     alignment: np.ndarray
     spectra_at: tuple
+    recorded_overlaps: int
     spectra: dict = dataclasses.field(repr=False)
 
     def _recorded(self, kind, step):
@@ -88,11 +89,11 @@ def simulate(net: DeepLinear, dim: int = 1000, seeds: int = 8, seed: int = 0, sp
     at_once = max(1, _NUMBERS_AT_ONCE // (dim * (width + samples) + (net.hidden_layers - 1) * width**2))
     batches = -(-seeds // at_once)
     at_once = -(-seeds // batches)  # of equal size, so that one compilation serves all; the surplus is cut off
-    keys = jax.random.split(jax.random.key(seed), batches * at_once).reshape(batches, at_once)
-    with tqdm(total=batches * (net.steps + 1), desc=f"simulating D = {dim}", delay=5, disable=not progress) as bar:
-        parts = [_train(net, dim, width, samples, keys[i], spectra_at, overlaps, ntk, bar) for i in range(batches)]
+    rngs = [[np.random.default_rng([seed, i * at_once + j]) for j in range(at_once)] for i in range(batches)]
+    with tqdm(total=batches * (net.steps + 1), desc=f"simulating D = {dim}", delay=10, disable=not progress) as bar:
+        parts = [_train(net, dim, width, samples, rngs[i], spectra_at, overlaps, ntk, bar) for i in range(batches)]
     joined = jax.tree.map(lambda *arrays: np.concatenate(arrays)[:seeds], *parts)
-    return Simulation(net, dim, *joined[0], tuple(spectra_at), dict(joined[1]))
+    return Simulation(net, dim, *joined[0], tuple(spectra_at), overlaps, dict(joined[1]))
 
 
 def predictor(net: DeepLinear, weights):
@@ -114,46 +115,32 @@ def loss(p, X, y):
     return jnp.mean((y - X @ p / jnp.sqrt(X.shape[1])) ** 2) / 2
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _start(net, dim, width, samples, keys):
-    return jax.vmap(lambda key: _start_one(net, dim, width, samples, key))(keys)
-
-
-def _start_one(net, dim, width, samples, key):
+def _start(net, dim, width, samples, rng):
     """Raw weights, beta and a first data set."""
-    shapes = [(width, dim)] + [(width, width)] * (net.hidden_layers - 1) + [(width,), (dim,)]
-    sizes = np.cumsum([math.prod(shape) for shape in shapes])
-    weights_key, data_key = jax.random.split(key)
-    normal = jnp.split(jax.random.normal(weights_key, (sizes[-1],), float), sizes[:-1])
-    *weights, beta = [x.reshape(shape) for x, shape in zip(normal, shapes, strict=True)]
-    beta = beta * jnp.sqrt(dim) / jnp.linalg.norm(beta)
-    return [jnp.sqrt(net.init_variance) * W for W in weights], beta, *_data(net, samples, beta, data_key)
+    shapes = [(width, dim)] + [(width, width)] * (net.hidden_layers - 1) + [(width,)]
+    weights = [np.sqrt(net.init_variance) * rng.standard_normal(shape) for shape in shapes]
+    beta = rng.standard_normal(dim)
+    beta *= np.sqrt(dim) / np.linalg.norm(beta)
+    return weights, beta, *_data(net, samples, beta, rng)
 
 
-def _data(net, samples, beta, key):
-    normal = jax.random.normal(key, (samples, len(beta) + 1), float)
-    X, noise = normal[:, :-1], normal[:, -1]
-    return X, X @ beta / jnp.sqrt(len(beta)) + jnp.sqrt(net.label_noise) * noise
+def _data(net, samples, beta, rng):
+    X = rng.standard_normal((samples, len(beta)))
+    return X, X @ beta / np.sqrt(len(beta)) + np.sqrt(net.label_noise) * rng.standard_normal(samples)
 
 
 @functools.partial(jax.jit, donate_argnums=1)
-def _step(net, weights, beta, X, y, keys, t):
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, t)
-    return jax.vmap(functools.partial(_step_one, net))(weights, beta, X, y, keys)
+def _step(net, weights, beta, X, y, chosen):
+    """One update of each seed, and what is measured before it. `chosen` are the rows of the batch."""
+    return jax.vmap(functools.partial(_step_one, net))(weights, beta, X, y, chosen)
 
 
-def _step_one(net, weights, beta, X, y, key):
-    """One update, and what is measured before it."""
-    dim, samples = len(beta), len(X)
-    if net.batch == "online":
-        X, y = _data(net, samples, beta, key)
-    chosen = X, y
-    if not isinstance(net.batch, str):
-        rows = jax.random.choice(key, samples, (round(net.batch * samples),), replace=False)
-        chosen = X[rows], y[rows]
-    gradient = jax.grad(lambda weights: loss(predictor(net, weights)[1], *chosen))(weights)
+def _step_one(net, weights, beta, X, y, chosen):
+    dim = len(beta)
+    batch = (X, y) if chosen is None else (X[chosen], y[chosen])
+    gradient = jax.grad(lambda weights: loss(predictor(net, weights)[1], *batch))(weights)
     g, p = predictor(net, weights)
-    h = [-dim * jax.grad(loss)(p, *chosen)]
+    h = [-dim * jax.grad(loss)(p, *batch)]
     for W in weights[:-1]:
         h.append(W @ h[-1] / jnp.sqrt(W.shape[1]))
     rate = net.learning_rate * gamma(net, weights) ** 2 * dim
@@ -161,9 +148,10 @@ def _step_one(net, weights, beta, X, y, key):
     return [W - rate * dW for W, dW in zip(weights, gradient, strict=True)], losses, g[:-1][::-1], h[:-1]
 
 
-def _train(net, dim, width, samples, keys, spectra_at, overlaps, ntk, bar):
+def _train(net, dim, width, samples, rngs, spectra_at, overlaps, ntk, bar):
     """Train one batch of seeds; the measured losses and spectra."""
-    weights, beta, X, y = _start(net, dim, width, samples, keys)
+    weights, beta, X, y = _stacked([_start(net, dim, width, samples, rng) for rng in rngs])
+    fraction, chosen = net.batch if not isinstance(net.batch, str) else None, None
     losses, left, right, vectors, spectra = [], [], [], {}, collections.defaultdict(dict)
     for t in range(net.steps + 1):
         if t in spectra_at:
@@ -177,7 +165,12 @@ def _train(net, dim, width, samples, keys, spectra_at, overlaps, ntk, bar):
                 spectra[f"values {l}"][t] = values
             if ntk:
                 spectra["ntk"][t] = _ntk_eigenvalues(net, weights, X)
-        weights, measured, g, h = _step(net, weights, beta, X, y, keys, t)
+        if net.batch == "online" and t:
+            X, y = _stacked([_data(net, samples, np.asarray(b), rng) for b, rng in zip(beta, rngs, strict=True)])
+        if fraction is not None:
+            rows = round(fraction * samples)
+            chosen = _stacked([rng.choice(samples, rows, replace=False) for rng in rngs])
+        weights, measured, g, h = _step(net, weights, beta, X, y, chosen)
         losses.append(np.asarray(measured))
         if overlaps and t < net.steps:
             left.append(jax.device_get(g))
@@ -189,6 +182,11 @@ def _train(net, dim, width, samples, keys, spectra_at, overlaps, ntk, bar):
             (side @ query) ** 2 / (query**2).sum(1)[:, None] for side, query in zip(sides, queries, strict=True)
         )
     return tuple(np.stack(losses).transpose(1, 2, 0)), spectra
+
+
+def _stacked(each):
+    """A new first axis for the seeds."""
+    return jax.tree.map(lambda *arrays: jnp.asarray(np.stack(arrays)), *each)
 
 
 def _ntk_eigenvalues(net, weights, inputs):

@@ -276,6 +276,9 @@ def outliers(ensemble: SpikedEnsemble | ConditionedEnsemble, max_outliers: int |
     possible = min(ensemble.strengths.shape)
     if isinstance(ensemble, ConditionedEnsemble):
         possible = min(ensemble.core.shape)  # at finite size the queries alone may reveal a large singular value
+    if possible == 0:
+        l, k = ensemble.strengths.shape
+        return Outliers(jnp.zeros(0), jnp.zeros((0, l)), jnp.zeros((0, k)))
     rows = possible if max_outliers is None else min(checks.integer("max_outliers", max_outliers, 1), possible)
     found = _outliers(ensemble, rows)
     if max_outliers is None and checks.known(found.values):
@@ -322,30 +325,42 @@ def _outliers(ensemble, rows: int) -> Outliers:
     frozen = jax.lax.stop_gradient(ensemble)
     _, edge = frozen.law.edges[0]
     highest = frozen.highest()
-    escaped = frozen.crossings(edge)[0][:rows] > 1
+    starts, vectors = frozen.crossings(edge)
+    escaped = starts[:rows] > 1
 
-    def one(k, escaped):
+    def locate(k):
         def excess(x, _):
-            # in x = sqrt(s - edge) the eigenvalues are smooth at the edge
-            return jnp.where(escaped, frozen.crossings(edge + x**2)[0][k] - 1, 0.5 - x)
+            # in x = sqrt(s - edge) the eigenvalues are smooth at the edge; under vmap this also runs where none escaped
+            return jnp.where(escaped[k], frozen.crossings(edge + x**2)[0][k] - 1, upper / 2 - x)
 
-        upper = jnp.where(escaped, jnp.sqrt(highest - edge) * (1 + 1e-9), 1.0)
-        bisection = optx.Bisection(rtol=1e-7, atol=1e-9)
-        root = optx.root_find(excess, bisection, upper / 2, options={"lower": 0.0, "upper": upper}, throw=False).value
+        upper = jnp.where(escaped[k], jnp.sqrt(highest - edge) * (1 + 1e-9), 1.0)
+        coarse = optx.Bisection(rtol=1e-3, atol=1e-6)
+        x = optx.root_find(excess, coarse, upper / 2, options={"lower": 0.0, "upper": upper}, throw=False).value
 
-        def polish(_, s):
-            return jnp.maximum(_newton(frozen, s, frozen.crossings(s)[1][:, k]), edge)
+        def moving(state):
+            s, before, count = state
+            return (jnp.abs(s - before) > 1e-13 * s) & (count < 20)
 
-        s = jax.lax.fori_loop(0, 2, polish, edge + root**2)
-        present = escaped & (s > edge * (1 + 1e-12))
-        s = jnp.where(present, s, 2 * highest)
-        y = frozen.crossings(s)[1][:, k]
-        s, left, right = _with_derivatives(ensemble, frozen.pencil(s), s, y)
-        return jax.tree.map(lambda x: jnp.where(present, x, jnp.nan), (s, left, right))
+        def polish(state):
+            s, _, count = state
+            return jnp.clip(_newton(frozen, s, frozen.crossings(s)[1][:, k]), edge, highest), s, count + 1
 
-    values, left, right = jax.vmap(one)(jnp.arange(rows), escaped)
-    order = jnp.argsort(-values)
-    return Outliers(values[order], left[order], right[order])
+        s, _, _ = jax.lax.while_loop(moving, polish, (edge + x**2, jnp.inf, 0))
+        return s, frozen.crossings(s)[1][:, k]
+
+    def absent(k):
+        return edge, vectors[:, k]
+
+    s, y = jax.lax.map(lambda k: jax.lax.cond(escaped[k], locate, absent, k), jnp.arange(rows))
+    present = escaped & (s > edge * (1 + 1e-12))
+    s, y = jax.lax.stop_gradient((jnp.where(present, s, 2 * highest), y))
+    found = jax.vmap(lambda s, y: _with_derivatives(ensemble, frozen.pencil(s), s, y))(s, y)
+    order = jnp.argsort(jnp.where(present, -found[0], jnp.inf))
+    return Outliers(*(jnp.where(_column(present, x), x, jnp.nan)[order] for x in found))
+
+
+def _column(mask, x):
+    return mask.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def _pencil_and_slope(ensemble, s):

@@ -55,13 +55,13 @@ class Trajectory(eqx.Module):
     ranks: Int[Array, "matrices 2"]
 
 
-def query_capacity(steps: int, batch="full") -> int:
+def query_capacity(steps: int, batch="full", tolerance: float | None = None) -> int:
     """Room for the directions among `steps` + 1 queries.
 
     A stable mode decays as x^t with |x| < 1, and x^t is a polynomial of degree sqrt(2 t log(2/tolerance)) up to the
     tolerance: so many directions are enough for full batches. Fresh noise in each step needs all of them.
     """
-    smooth = math.ceil(math.sqrt(2 * steps * math.log(2 / default_tolerance()))) + 1
+    smooth = math.ceil(math.sqrt(2 * steps * math.log(2 / (tolerance or default_tolerance())))) + 1
     return min(steps + 1, smooth) if batch == "full" else steps + 1
 
 
@@ -152,7 +152,8 @@ def _train(hidden_layers, steps, parameterization, batch, capacity, numbers) -> 
     state = (tuple(matrices), inputs, spikes, readout, jnp.asarray(jnp.inf), jnp.asarray(True))
     (matrices, inputs, *_), (record, queries, alive) = jax.lax.scan(step, state, jnp.arange(times))
     layers = tuple(
-        WeightHistory.of(matrix, left[:steps], right[:steps], jnp.full(steps, kappa))
+        WeightHistory(matrix.aspect, matrix.variance, left[:steps], right[:steps], matrix.left_response,
+                      matrix.right_response, jnp.full(steps, kappa))
         for matrix, left, right in zip(matrices, *queries, strict=True)
     )
     known = (*matrices, inputs)

@@ -1,26 +1,22 @@
 """What passes from level 1 to level 2: the weight history of one layer."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .. import checks
-from .gaussian import GaussianMatrix
 
 
 class WeightHistory(eqx.Module):
     """M(t) = M(0) + sum_{s < t} rates_s g_s h_s^T / m, with M(0) (n, m) of entries N(0, variance/m), aspect = n/m.
 
-    Q_L and Q_R are orthonormal bases (per site) of all that M(0)^T and M(0) were ever multiplied with: p and q
-    directions, zero where there were fewer.
+    The queries g_s to M(0)^T and h_s to M(0) are given over orthonormal directions (per site), p of them and q:
 
-    left_queries    (steps, p)  g_s over Q_L;   right_queries (steps, q)  h_s over Q_R
-    core            (p, q)      Q_L^T M(0) Q_R
-    left_beyond     (p, p)      Gram of what M(0)^T Q_L has outside Q_R
-    right_beyond    (q, q)      Gram of what M(0) Q_R has outside Q_L
-    left_response   (p, q)      <d q_L / d u>, u the innovations of the images of Q_R
-    right_response  (q, p)      <d q_R / d r>, r the innovations of the images of Q_L
+    left_queries    (steps, p)  g_s;                      right_queries   (steps, q)  h_s
+    left_response   (p, q)      B: of the left directions to the innovations of the images of the right ones
+    right_response  (q, p)      A: of the right directions to the innovations of the images of the left ones
     rates           (steps,)    strength of the spike of each step
     """
 
@@ -28,24 +24,9 @@ class WeightHistory(eqx.Module):
     variance: Float[Array, ""]
     left_queries: Float[Array, "steps p"]
     right_queries: Float[Array, "steps q"]
-    core: Float[Array, "p q"]
-    left_beyond: Float[Array, "p p"]
-    right_beyond: Float[Array, "q q"]
     left_response: Float[Array, "p q"]
     right_response: Float[Array, "q p"]
     rates: Float[Array, " steps"]
-
-    @staticmethod
-    def of(matrix: GaussianMatrix, left_queries, right_queries, rates) -> "WeightHistory":
-        """The history from what the queries have revealed of M(0)."""
-        root = jnp.sqrt(matrix.aspect)
-        core = root * matrix.left_basis @ matrix.right_images.T
-        left_beyond = matrix.left_images / root - core @ matrix.right_basis
-        right_beyond = matrix.right_images * root - core.T @ matrix.left_basis
-        return WeightHistory(
-            matrix.aspect, matrix.variance, left_queries, right_queries, core, left_beyond @ left_beyond.T,
-            right_beyond @ right_beyond.T, matrix.left_response, matrix.right_response, rates,
-        )  # fmt: skip
 
     @property
     def left_gram(self) -> Float[Array, "steps steps"]:
@@ -65,24 +46,25 @@ class WeightHistory(eqx.Module):
         left, right = self.left_queries, self.right_queries
         return (left @ self.left_response @ jnp.linalg.pinv(right), right @ self.right_response @ jnp.linalg.pinv(left))
 
-    def compressed(self, tolerance: float = 1e-7) -> "WeightHistory":
-        """The same spikes over fewer directions: those that are less than `tolerance` of any query are forgotten.
+    def independent(self) -> "WeightHistory":
+        """The same spikes taken as independent of M(0)."""
+        return eqx.tree_at(lambda h: (h.left_response, h.right_response), self, replace_fn=jnp.zeros_like)
 
-        Needs numbers, so that it leaves the history as it is under a JAX transformation.
+    def compressed(self, tolerance: float, rank: int | None = None) -> "WeightHistory":
+        """The same spikes over their leading directions, those of more than `tolerance` of the largest.
+
+        The responses to the directions left out are left out too, so that the error is of the size of the tolerance.
+        Under `jit` and `grad`, where the number of directions cannot depend on numbers, it is `rank`.
         """
-        if not checks.known(self.left_queries) or not len(self.rates):
+
+        def leading(queries):
+            queries = jax.lax.stop_gradient(queries)
+            _, sizes, directions = jnp.linalg.svd(queries, full_matrices=False)
+            kept = int(np.sum(sizes > tolerance * sizes[0])) if checks.known(sizes) else rank
+            return directions[: max(1, kept)].T
+
+        if not len(self.rates):
             return self
-        L, R = (_leading(queries, tolerance) for queries in (self.left_queries, self.right_queries))
-        core = L.T @ self.core @ R
-        return WeightHistory(
-            self.aspect, self.variance, self.left_queries @ L, self.right_queries @ R, core,
-            L.T @ (self.left_beyond + self.core @ self.core.T) @ L - core @ core.T,
-            R.T @ (self.right_beyond + self.core.T @ self.core) @ R - core.T @ core,
-            L.T @ self.left_response @ R, R.T @ self.right_response @ L, self.rates,
-        )  # fmt: skip
-
-
-def _leading(queries, tolerance):
-    """Orthonormal columns that span the queries (rows) up to the tolerance, relative to the largest direction."""
-    _, sizes, directions = np.linalg.svd(np.asarray(queries), full_matrices=False)
-    return directions[: max(1, int(np.sum(sizes > tolerance * sizes[0])))].T
+        L, R = leading(self.left_queries), leading(self.right_queries)
+        return WeightHistory(self.aspect, self.variance, self.left_queries @ L, self.right_queries @ R,
+                             L.T @ self.left_response @ R, R.T @ self.right_response @ L, self.rates)  # fmt: skip

@@ -1,0 +1,214 @@
+"""Level 1 of a nonlinear network in the mean-field limit: D and P finite, N -> infinity.
+
+At infinite width the sites (neurons) of a layer are independent copies of one stochastic process, and S of them are a
+sample. Each step makes the queries
+
+    forward    h^{l+1}_mu = M_l phi(h^l_mu),                                      f_mu = <w phi(h^L_mu)> / gamma0
+    backward   g^L_mu = phi'(h^L_mu) w,   g^l_mu = phi'(h^l_mu) M_l^T g^{l+1}_mu
+    update     M_l += kappa sum_mu Delta_mu g^{l+1}_mu phi(h^l_mu)^T / N,   w += kappa sum_mu Delta_mu phi(h^L_mu),
+               h^1_mu += kappa sum_nu Delta_nu (x_mu . x_nu / D) g^1_nu,    kappa = learning_rate gamma0 / P
+
+in causal order, and `conditioning` answers them. w, Delta and g carry an output index. Exact at any step size: there is
+no gradient flow and no fixed point to iterate.
+"""
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from ..networks import Nonlinear
+from .conditioning import Matrix, Space, grow, normal, query
+
+_DIVERGED = 1e8  # times the loss at the start
+
+
+class LayerHistory(eqx.Module):
+    """All that level 2 needs to know of M_l (aspect 1), over the orthonormal directions of its queries.
+
+    left_queries   (times, P, K, r)  g^{l+1};  right_queries (times, P, r)  phi(h^l)
+    core           (r, r)   Q_L^T M(0) Q_R
+    left_images    (r, r)   Q_L^T M(0) M(0)^T Q_L;   right_images (r, r)  Q_R^T M(0)^T M(0) Q_R
+    rates          (steps, P, K)  the spike of step t is sum over mu and k of rates g phi^T / N
+    """
+
+    variance: Float[Array, ""]
+    left_queries: Float[Array, "times P K r"]
+    right_queries: Float[Array, "times P r"]
+    core: Float[Array, "r r"]
+    left_images: Float[Array, "r r"]
+    right_images: Float[Array, "r r"]
+    rates: Float[Array, "steps P K"]
+
+
+class Trajectory(eqx.Module):
+    """Everything that training determines, of one sample. Entry t after t updates; NaN from where it diverged.
+
+    predictions       (times, P+Q, K)  training inputs first
+    train_loss        (times,)  squared residuals summed over outputs, averaged over the P samples
+    feature_kernels   L of (times, P, P)  <phi(h^l) phi(h^l)>;  gradient_kernels  L of (times, P, K, P, K)  <g^l g^l>
+    layers            LayerHistory of M_1 ... M_{L-1}
+    top_features      (times, P, S)  phi(h^L), and bottom_gradients (times, P, K, S)  g^1, if asked for
+    ranks             (L-1, 2)  directions of the backward and forward queries;  used (L,)  sizes of the bases
+    """
+
+    predictions: Float[Array, "times inputs K"]
+    train_loss: Float[Array, " times"]
+    feature_kernels: tuple
+    gradient_kernels: tuple
+    layers: tuple
+    top_features: Array | None
+    bottom_gradients: Array | None
+    finite_steps: Int[Array, ""]
+    full: Bool[Array, ""]
+    ranks: Int[Array, "matrices 2"]
+    used: Int[Array, " spaces"]
+
+
+def capacities(net: Nonlinear, rank: int, sites: int) -> tuple:
+    """Rows of the query bases and of the bases of the L spaces, with room for one more block."""
+    P, K = net.targets.shape
+    inputs, block = len(net.inputs) + len(net.test_inputs), max(len(net.inputs) + len(net.test_inputs), P * K)
+    L = net.hidden_layers
+    start = [1] * L
+    start[0] += min(inputs, net.inputs.shape[1])
+    start[-1] += K
+    neighbours = [2 * rank * ((l > 0) + (l < L - 1)) for l in range(L)]
+    return rank + block, [min(a + b, sites) + block for a, b in zip(start, neighbours, strict=True)]
+
+
+def memory(net: Nonlinear, rank: int, sites: int, itemsize: int = 8, fields: bool = True) -> int:
+    """Bytes that `train` needs, roughly."""
+    P, K = net.targets.shape
+    inputs, times, L = len(net.inputs) + len(net.test_inputs), net.steps + 1, net.hidden_layers
+    queries, spaces = capacities(net, rank, sites)
+    small = 6 * (L - 1) * max(spaces) * (max(spaces) + queries) + times * L * (P * K) ** 2
+    kept = times * P * (K + 1) * sites if fields else 0
+    return itemsize * (sites * (sum(spaces) + 4 * L * (inputs + P * K)) + kept + small)
+
+
+@functools.partial(jax.jit, static_argnames=("sites", "rank", "tolerance", "matched", "fields", "dtype"))
+def train(net: Nonlinear, numbers, weights, key, *, sites, rank, tolerance=1e-4, matched=True, fields=False,
+          dtype=float) -> Trajectory:  # fmt: skip
+    """One sample of `sites` sites, trained. numbers = (gamma0, init_variance, learning_rate); weights (steps, P) those
+    of the samples in each gradient. `rank`: room for the directions of the queries on each side of a matrix, those of
+    less than `tolerance` of the largest query being forgotten.
+    """
+    gamma0, variance, learning_rate = numbers.astype(dtype)
+    deviation, phi = jnp.sqrt(variance), net.activation
+    L, (P, K) = net.hidden_layers, net.targets.shape
+    targets, times = net.targets.astype(dtype), net.steps + 1
+    x = jnp.concatenate([net.inputs, net.test_inputs]).astype(dtype)
+    gram = x @ x.T / x.shape[1]
+    query_rows, space_rows = capacities(net, rank, sites)
+    weights = jnp.concatenate([weights.astype(dtype), jnp.zeros((1, P), dtype)])
+    keys = jax.random.split(key, 2)
+
+    spaces = [grow(Space.empty(rows, sites, dtype), jnp.ones((1, sites), dtype), 0.5)[0] for rows in space_rows]
+    factor = x / np.sqrt(x.shape[1]) if x.shape[1] <= len(x) else _root(gram)
+    directions = normal(keys[0], factor.shape[1], sites, dtype)
+    spaces[0], known = grow(spaces[0], directions, tolerance**2)
+    if matched:
+        directions = jax.lax.dynamic_slice(spaces[0].basis, (1, 0), directions.shape)
+    h1 = deviation * factor @ directions
+    matrices = [Matrix.unknown(spaces[l + 1], spaces[l], query_rows) for l in range(L - 1)]
+
+    def answered(matrix, space_in, space_out, block, key):
+        """M(t) times a block of vectors: the matrix and the spaces that know of it, the block's coordinates, M(t) block."""
+        largest = jax.lax.stop_gradient(jnp.max(jnp.mean(block**2, 1)))
+        space_in, coordinates = grow(space_in, block, tolerance**2 * jnp.maximum(largest, matrix.right_largest))
+        matrix, space_out = query(matrix, space_out, coordinates, key, tolerance, deviation, matched)
+        return matrix, space_in, space_out, coordinates, coordinates @ (matrix.revealed + matrix.spikes).T @ space_out.basis
+
+    def start_readout(space, features):
+        """w(0), independent of everything; if matched, orthogonal to the features, so that f(0) = 0."""
+        w = normal(keys[1], K, sites, dtype)
+        if matched:
+            rest = features - space.coordinates(features) @ space.basis
+            overlaps = rest @ rest.T
+            ridge = 1e-13 if dtype == jnp.float64 or dtype is float else 1e-6
+            overlaps = overlaps + ridge * jnp.trace(overlaps) * jnp.eye(len(rest), dtype=dtype)
+            for _ in range(2):
+                w = w - space.coordinates(w) @ space.basis
+                w = w - jnp.linalg.solve(overlaps, rest @ w.T).T @ rest
+        grown, _ = grow(space, w, tolerance**2)
+        rows = jax.lax.dynamic_slice(grown.basis, (space.count, 0), (K, sites))
+        return deviation * (rows if matched else w), rows
+
+    def step(state, t):
+        matrices, spaces, h1, w, start, alive = state
+        matrices, spaces = list(matrices), list(spaces)
+        keys_t = jax.random.split(jax.random.fold_in(key, t), 2 * L)
+        h, features, gradients = [h1], [None] * L, [None] * L
+        right, left = [None] * (L - 1), [None] * (L - 1)
+        for l in range(L - 1):
+            features[l] = phi(h[l])
+            matrices[l], spaces[l], spaces[l + 1], right[l], image = answered(
+                matrices[l], spaces[l], spaces[l + 1], features[l], keys_t[l])
+            h.append(image)
+        features[-1] = phi(h[-1])
+        top = spaces[-1]
+        nothing = (w, jnp.zeros((K, sites), dtype))
+        w, rows = jax.lax.cond(t == 0, lambda: start_readout(top, features[-1]), lambda: nothing)
+        added = jnp.where(t == 0, jnp.any(rows != 0, 1).sum(), 0)
+        basis = jax.lax.dynamic_update_slice(top.basis, rows, (top.count, 0))
+        spaces[-1] = Space(basis, top.count + added, top.full)
+        predictions = features[-1] @ w.T / (sites * gamma0)
+        residual = targets - predictions[:P]
+        loss = jnp.sum(residual**2) / P
+        slope = phi.derivative(h[-1][:P])
+        gradients[-1] = slope[:, None] * w
+        for l in reversed(range(L - 1)):
+            block = gradients[l + 1].reshape(P * K, sites)
+            flipped, spaces[l + 1], spaces[l], left[l], image = answered(
+                matrices[l].transposed, spaces[l + 1], spaces[l], block, keys_t[L + l])
+            matrices[l] = flipped.transposed
+            gradients[l] = phi.derivative(h[l][:P])[:, None] * image.reshape(P, K, sites)
+
+        rates = learning_rate * gamma0 * weights[t][:, None] * residual
+        updated = [_spiked(matrix, b, a[:P], rates) for matrix, b, a in zip(matrices, left, right, strict=True)]
+        moved = h1 + gram[:, :P] @ jnp.einsum("mk,mks->ms", rates, gradients[0])
+        w_next = w + rates.T @ features[-1][:P]
+        start = jnp.where(t == 0, loss, start)
+        alive = alive & (loss < _DIVERGED * (start + 1))
+        going_on = alive & jnp.isfinite(jnp.sum(w_next) + jnp.sum(moved))
+        (spikes, h1, w) = jax.tree.map(
+            lambda new, old: jnp.where(going_on, new, old),
+            ([m.spikes for m in updated], moved, w_next), ([m.spikes for m in matrices], h1, w))  # fmt: skip
+        matrices = [eqx.tree_at(lambda m: m.spikes, m, s) for m, s in zip(matrices, spikes, strict=True)]
+        feature_kernels = tuple(f[:P] @ f[:P].T / sites for f in features)
+        gradient_kernels = tuple(jnp.einsum("mks,njs->mknj", g, g) / sites for g in gradients)
+        record = (predictions, loss, feature_kernels, gradient_kernels)
+        record = jax.tree.map(lambda x: jnp.where(alive, x, jnp.nan), record)
+        queries = ([b.reshape(P, K, -1) for b in left], [a[:P] for a in right], jnp.where(alive, rates, 0.0))
+        kept = (features[-1][:P], gradients[0]) if fields else (None, None)
+        return (tuple(matrices), tuple(spaces), h1, w, start, going_on), (record, queries, kept, alive)
+
+    start = (tuple(matrices), tuple(spaces), h1, jnp.zeros((K, sites), dtype), jnp.zeros((), dtype), jnp.asarray(True))
+    (matrices, spaces, *_), (record, (left, right, rates), kept, alive) = jax.lax.scan(step, start, jnp.arange(times))
+    layers = tuple(_history(*parts, variance, rates[: net.steps]) for parts in zip(matrices, left, right, strict=True))
+    full = functools.reduce(jnp.logical_or, [s.full for s in spaces] + [m.full for m in matrices])
+    ranks = jnp.array([[m.left.count, m.right.count] for m in matrices], int).reshape(L - 1, 2)
+    used = jnp.stack([s.count for s in spaces])
+    return Trajectory(*record, layers, *kept, alive.sum(), full, ranks, used)
+
+
+def _root(gram):
+    values, vectors = jnp.linalg.eigh(gram)
+    return vectors * jnp.sqrt(jnp.maximum(values, 0.0)) @ vectors.T
+
+
+def _spiked(matrix, left, right, rates):
+    P, K = rates.shape
+    weighted = jnp.einsum("mk,mkr->mr", rates, left.reshape(P, K, -1))
+    return eqx.tree_at(lambda m: m.spikes, matrix, matrix.spikes + weighted.T @ right)
+
+
+def _history(matrix, left, right, variance, rates):
+    Q_L, Q_R, M = matrix.left.basis, matrix.right.basis, matrix.revealed
+    from_left, from_right = Q_L @ M, Q_R @ M.T
+    return LayerHistory(variance, left @ Q_L.T, right @ Q_R.T, from_left @ Q_R.T, from_left @ from_left.T,
+                        from_right @ from_right.T, rates)  # fmt: skip

@@ -1,0 +1,358 @@
+"""The book's sources, read but not run: order, outputs, captions, references, contracts, notation.
+
+What else guards the book: `pytest --nbval book` reruns every cell and compares text, numbers and figures
+(`book/figure_check.py`); `tests/test_contracts.py` reruns every contract; `scripts/check_site.py` walks the built site.
+`scripts/break_it.py` breaks a copy in each way named here and fails unless the check of that name notices.
+"""
+
+import ast
+import importlib
+import pkgutil
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+NOTEBOOKS = {path.stem: nbformat.read(path, 4) for path in sorted(BOOK.glob("*.ipynb"))}
+HARMLESS_TAGS = {"hide-input", "hide-cell", "hide-output"}  # folded away by the page; everything else switches something off
+
+
+def _without_code(text: str) -> str:
+    """Markdown without code blocks (directives stay) and inline code (roles stay)."""
+    text = re.sub(r"^(`{3,})(?!\{)[^\n]*\n.*?^\1", "", text, flags=re.S | re.M)
+    return re.sub(r"(?<![}`])`[^`\n]+`", "", text)
+
+
+def _read_pages() -> dict[str, str]:
+    pages = {path.stem: path.read_text() for path in sorted(BOOK.glob("*.md"))}
+    for name, notebook in NOTEBOOKS.items():
+        pages[name] = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return {name: _without_code(text) for name, text in pages.items()}
+
+
+PAGES = _read_pages()
+CAPTIONS = {name: "\n".join(cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")
+                            for cell in notebook.cells) for name, notebook in NOTEBOOKS.items()}
+CELLS = [(f"{name}, code cell {i}", cell) for name, notebook in NOTEBOOKS.items()
+         for i, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), 1)]
+
+
+def _has(cell, mime: str) -> bool:
+    return any(mime in output.get("data", {}) for output in cell.outputs)
+
+
+FIGURES = [(where, cell) for where, cell in CELLS if _has(cell, "image/png") or "figure" in cell.metadata.get("mystnb", {})]
+
+
+def _equations() -> list[tuple[str, str, str]]:
+    """(page, label, LaTeX) of every numbered equation."""
+    blocks = [(page, *match.groups()) for page, text in PAGES.items()
+              for match in re.finditer(r"\$\$(.+?)\$\$[ \t]*(?:\(([\w:-]+)\))?", text, re.S)]
+    return [(page, label, latex) for page, latex, label in blocks if label]
+
+
+EQUATIONS = _equations()
+
+
+def _roles(*names: str) -> list[tuple[str, str]]:
+    """(page, target) of every role of these names: {eq}`x`, {numref}`Figure %s <x>`, {cite:t}`a,b`."""
+    found = []
+    for page, text in PAGES.items():
+        for role, content in re.findall(r"\{([\w:]+)\}`([^`]+)`", text + "\n" + CAPTIONS.get(page, "")):
+            if role in names or role.split(":")[0] in names:
+                target = re.search(r"<(.+)>$", content.strip())
+                found += [(page, t.strip()) for t in (target[1] if target else content).split(",")]
+    return found
+
+
+def _labels(pattern: str) -> list[str]:
+    return [label for text in PAGES.values() for label in re.findall(pattern, text, re.M)]
+
+
+FIGURE_NAMES = [cell.metadata.mystnb.figure.name for _, cell in FIGURES
+                if "name" in cell.metadata.get("mystnb", {}).get("figure", {})]
+SECTIONS = _labels(r"^\(([\w:-]+)\)=")
+NAMED = _labels(r"^:(?:label|name):[ ]*(\S+)")
+BIBLIOGRAPHY = re.findall(r"^@\w+\{\s*([^,\s]+)\s*,", (BOOK / "references.bib").read_text(), re.M)
+
+
+def refuse(wrong: list, why: str):
+    assert not wrong, why + ":\n  " + "\n  ".join(map(str, wrong))
+
+
+def test_there_is_a_book_to_check():
+    assert NOTEBOOKS and FIGURES and EQUATIONS and BIBLIOGRAPHY and len(CELLS) > 20
+
+
+def test_every_page_is_in_the_table_of_contents():
+    text = (ROOT / "_toc.yml").read_text()
+    listed = re.findall(r"(?:root|file):\s*book/(\S+)", text)
+    assert Counter(listed) == Counter(PAGES), "_toc.yml and the pages of book/ differ"
+
+
+# Notebooks
+
+
+def test_cells_were_executed_in_order():
+    wrong = []
+    for name, notebook in NOTEBOOKS.items():
+        counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+        if counts != list(range(1, len(counts) + 1)):
+            wrong.append(f"{name}: {counts}")
+    refuse(wrong, "code cells not executed from top to bottom (nbval passes these in silence); run `make figures`")
+
+
+def test_no_errors_and_no_warnings_in_outputs():
+    refuse([f"{where}: {output.output_type} {output.get('name', output.get('ename'))}" for where, cell in CELLS
+            for output in cell.outputs if output.output_type == "error" or output.get("name") == "stderr"],
+           "errors or stderr among the outputs")
+
+
+def test_outputs_are_there():
+    """A stored picture where a cell shows one, a result where it ends in an expression, text where it prints.
+
+    nbval compares the rest, but it ignores pictures, and a cell without an execution count altogether.
+    """
+    wrong = []
+    for where, cell in CELLS:
+        last = ast.parse(cell.source).body[-1]
+        ending = ast.unparse(last)
+        shows = ending == "plt.show()"
+        if not shows and (_has(cell, "image/png") or "plt.show()" in cell.source):
+            wrong.append(f"{where}: shows a figure, and does not end in plt.show()")
+        if shows and not _has(cell, "image/png"):
+            wrong.append(f"{where}: no picture stored")
+        if isinstance(last, ast.Expr) and not isinstance(last.value, ast.Call) and not _has(cell, "text/plain"):
+            wrong.append(f"{where}: ends in `{ending}`, no result stored")
+        if ending.startswith(("print(", "contract.show(")) and not any(o.get("name") == "stdout" for o in cell.outputs):
+            wrong.append(f"{where}: prints, no text stored")
+    refuse(wrong, "outputs missing")
+
+
+def test_nothing_is_switched_off_in_silence():
+    """No tag or comment that keeps a cell from being run, checked or shown, and no skipped test, without a reason."""
+    listed = {(file, key): why for file, entries in tomllib.loads((ROOT / "tests/switched_off.toml").read_text()).items()
+              for key, why in entries.items()}
+    found = {}
+    for name, notebook in NOTEBOOKS.items():
+        for cell in notebook.cells:
+            tags = set(cell.metadata.get("tags", ())) - HARMLESS_TAGS
+            tags |= {line for line in cell.source.splitlines() if re.match(r"\s*#\s*(NBVAL|PYTEST)_", line)}
+            tags |= set(cell.metadata.get("mystnb", {})) - {"figure", "image"}
+            if cell.cell_type == "code":
+                tags |= set(re.findall(r"^\s*(%%?\w+|warnings\.\w+)", cell.source, re.M))
+            if tags:
+                found[name, cell.id] = tags
+    for path in sorted((ROOT / "tests").glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                calls = {ast.unparse(n) for part in (*node.decorator_list, *node.body) for n in ast.walk(part)
+                         if isinstance(n, ast.Attribute)}
+                if calls & {"pytest.mark.skip", "pytest.mark.skipif", "pytest.mark.xfail", "pytest.skip", "pytest.xfail"}:
+                    found[path.stem, node.name] = {"skipped"}
+    refuse([f"{file}, {key}: {found[file, key]}" for file, key in found if not listed.get((file, key), "").strip()],
+           "switched off without a reason in tests/switched_off.toml")
+    refuse(sorted(listed.keys() - found.keys()), "listed in tests/switched_off.toml, but not switched off")
+
+
+# Figures
+
+
+def test_figures_have_name_caption_and_alt_text():
+    wrong = []
+    for where, cell in FIGURES:
+        mystnb = cell.metadata.get("mystnb", {})
+        figure, alt = mystnb.get("figure", {}), mystnb.get("image", {}).get("alt", "").strip()
+        caption = figure.get("caption", "").strip()
+        if not re.fullmatch(r"fig-[a-z0-9-]+", figure.get("name", "")):
+            wrong.append(f"{where}: no name fig-...")
+        if len(re.findall(r"[.?!](?:\s|$)", caption)) < 1 or not re.match(r"[A-Z$]", caption) or not caption.endswith("."):
+            wrong.append(f"{where}: the caption is not made of full sentences: {caption!r}")
+        if len(alt) < 40:
+            wrong.append(f"{where}: no alt text that describes the picture: {alt!r}")
+        if alt and alt == caption:
+            wrong.append(f"{where}: the alt text repeats the caption")
+        if sum("image/png" in output.get("data", {}) for output in cell.outputs) > 1:
+            wrong.append(f"{where}: more than one picture in a cell")
+    refuse(wrong, "figures without name, caption or alt text")
+
+
+def test_every_figure_is_referred_to():
+    refuse(sorted(set(FIGURE_NAMES) - {target for _, target in _roles("numref")}), "figures without a {numref}")
+
+
+def test_every_figure_has_its_record():
+    """Both ways; that the figures agree with their records is checked while nbval runs the notebooks."""
+    stored = {path.name for path in (BOOK / "_data/figures").glob("*")}
+    wanted = {name + suffix for name in FIGURE_NAMES for suffix in (".json", ".png")}
+    refuse(sorted(wanted - stored), "no record in book/_data/figures, run `make figures`")
+    refuse(sorted(stored - wanted), "a record of no figure, delete it")
+    refuse([path.name for path in (BOOK / "_data/figures").glob("*") if path.stat().st_size > 40_000], "larger than 40 kB")
+
+
+# Equations
+
+
+def contract_labels() -> list[str]:
+    import derivations
+
+    modules = [m.name for m in pkgutil.iter_modules(derivations.__path__) if m.name != "contract"]
+    return [c.label for m in modules for c in getattr(importlib.import_module(f"derivations.{m}"), "CONTRACTS", [])]
+
+
+def test_labels_are_unique():
+    labels = [label for _, label, _ in EQUATIONS] + FIGURE_NAMES + SECTIONS + NAMED
+    refuse([label for label, times in Counter(labels).items() if times > 1], "labels given twice")
+
+
+def test_every_numbered_equation_is_referred_to():
+    used = {target for page, target in _roles("eq") if page != "notation"}
+    refuse([(page, label) for page, label, _ in EQUATIONS if label not in used], "equations without an {eq} in the text")
+
+
+def test_every_numbered_equation_is_under_contract():
+    labels, contracts = {label for _, label, _ in EQUATIONS}, set(contract_labels())
+    refuse(sorted(labels - contracts), "numbered equations without a contract")
+    refuse(sorted(contracts - labels), "contracts without a numbered equation")
+    refuse([(page, block) for page, text in PAGES.items()
+            for block in re.findall(r"\\begin\{(?:equation|align|gather|multline|eqnarray)\}", text)],
+           "environments that number equations without a label")
+
+
+def test_every_contract_is_shown_in_a_chapter():
+    code = "\n".join(cell.source for _, cell in CELLS)
+    shown = "\n".join(output.get("text", "") for _, cell in CELLS for output in cell.outputs)
+    assert "contract.show(" in code
+    refuse([label for label in contract_labels() if f"{label}: SymPy and dmftlib agree" not in shown],
+           "contracts whose result no chapter prints")
+
+
+# Notation
+
+GREEK = ("alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta kappa lambda mu nu xi rho varrho sigma tau phi "
+         "varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell").split()
+ACCENTS = "hat widehat tilde widetilde bar overline dot ddot vec mathcal mathbb mathbf boldsymbol check".split()
+WORDS = r"\\(?:mathrm|mathsf|text|textrm|operatorname\*?|mathop|rm|begin|end|label|tag|mathit)\s*\{[^{}]*\}"
+CONSTANTS = {"e", "i", r"\mathbb{E}", r"\mathbb{R}"}  # Euler's number, the imaginary unit, an average, the reals
+
+
+def symbols(latex: str) -> set[str]:
+    r"""Symbols of a formula: a Latin or Greek letter, with its accent, and its subscript where that is a name.
+
+    A subscript of lower-case letters, digits and signs is an index and is dropped (`g_j` is `g`, `M_0` is `M`);
+    one with a capital or a word is part of the symbol (`m_L`, `\theta_{eff}`). Superscripts are powers, transposes or
+    indices: dropped if made of letters of the alphabet used as indices or numbers, read as formulas otherwise.
+
+    >>> sorted(symbols(r"\frac{\hat R_{ij}}{m_L(s)} = \mathrm{tr}\, e^{-z\tau} M_0^{\mathsf T} \theta_{\rm eff}^2"))
+    ['M', '\\hat{R}', '\\tau', '\\theta_{eff}', 'm_L', 's', 'z']
+    """
+    text = re.sub(r"\\(?:rm|mathrm|text|mathsf)\s*\{?([A-Za-z-]{2,})\}?(?=\s*\})", r"!\1!", latex)  # a word as a subscript
+    text = re.sub(WORDS, " ", text)
+    text = re.sub(r"\^\s*(?:\{\s*\\(?:mathsf|top)\s*T?\s*\}|\\mathsf\s+T|\\top|\{\(?[a-z\d+\-, ]?\)?\}|[a-z\d*])", " ", text)
+    text = re.sub(r"\\mathsf\s*T|\\mathrm\s*[a-z]|\\[,;:!> ]|\\\\|'|&", " ", text)
+    base = r"\\(?:%s)(?![A-Za-z])|(?<![A-Za-z\\])[A-Za-z]|(?<=[A-Za-z])(?<!\\)[A-Za-z]" % "|".join(GREEK)
+    text = re.sub(r"\\(?!(?:%s)(?![A-Za-z]))[A-Za-z]+\*?" % "|".join(GREEK + ACCENTS), " ", text)
+    symbol = re.compile(
+        r"(?:\\(?P<accent>%s)\s*\{?\s*)?(?P<base>%s)\s*\}?(?:_(?P<sub>\{[^{}]*\}|\\?[A-Za-z\d*]+?(?![a-z])|\S))?"
+        % ("|".join(ACCENTS), base))
+    found = set()
+    for match in symbol.finditer(text):
+        sub = (match["sub"] or "").strip("{} ")
+        named = bool(re.fullmatch(r"[A-Z]|!.+!|[A-Z]{2,}", sub))
+        name = match["base"] if match["accent"] is None else rf"\{match['accent']}{{{match['base']}}}"
+        if named:
+            word = sub.strip("!")
+            name += f"_{word}" if len(word) == 1 else f"_{{{word}}}"
+        elif sub and not re.fullmatch(r"[a-z\d+\-, *()]*", sub):
+            found |= symbols(sub)
+        found.add(name)
+    return found - CONSTANTS
+
+
+def notation() -> list[tuple[set[str], str]]:
+    """(symbols, rest of the row) for each row of the table in notation.md."""
+    rows = re.split(r"^\* - ", (BOOK / "notation.md").read_text(), flags=re.M)[2:]
+    return [(set().union(*map(symbols, re.findall(r"\$([^$]+)\$", row.split("\n")[0]))), row) for row in rows]
+
+
+@pytest.mark.parametrize("latex, expected", [
+    (r"m_L m_R", {"m_L", "m_R"}), (r"g_j h_k^{\mathsf T}", {"g", "h"}), (r"\sigma^2", {r"\sigma"}),
+    (r"\hat R(s)", {r"\hat{R}", "s"}), (r"\mathcal N(0, \tau)", {r"\mathcal{N}", "N", r"\tau"} - {"N"}),
+    (r"\frac1m\sum_j \theta_{\rm eff}", {"m", r"\theta_{eff}"}), (r"\tfrac{ab}{2}", {"a", "b"}),
+    (r"\mathrm{d}x\, e^{-z\tau}", {"x", "z", r"\tau"}), (r"\kappa_{\mu\nu}", {r"\kappa", r"\mu", r"\nu"}),
+])
+def test_the_tokenizer(latex, expected):
+    assert symbols(latex) == expected
+
+
+def test_every_symbol_is_in_the_notation_table():
+    known = set().union(*(found for found, _ in notation()))
+    refuse([f"{page}, {label}: {sorted(symbols(latex) - known)}" for page, label, latex in EQUATIONS
+            if symbols(latex) - known], "symbols of numbered equations without a row in book/notation.md")
+
+
+def test_no_symbol_means_two_things():
+    times = Counter(symbol for found, _ in notation() for symbol in found)
+    refuse([symbol for symbol, n in times.items() if n > 1], "symbols with two rows in book/notation.md")
+
+
+def test_the_notation_table_points_at_equations_with_the_symbol():
+    latex = {label: formula for _, label, formula in EQUATIONS}
+    wrong = []
+    for found, row in notation():
+        label = re.search(r"\{eq\}`([^`]+)`", row)
+        if label and not found & symbols(latex.get(label[1], "")):
+            wrong.append(f"{sorted(found)} not in {label[1]}")
+    refuse(wrong, "rows of book/notation.md whose symbol is not in the equation they name")
+
+
+# References
+
+
+def test_every_reference_resolves():
+    equations = {label for _, label, _ in EQUATIONS}
+    everything = equations | set(FIGURE_NAMES) | set(SECTIONS) | set(NAMED)
+    wrong = [(page, "eq", t) for page, t in _roles("eq") if t not in equations]
+    wrong += [(page, "ref", t) for page, t in _roles("ref", "numref", "prf") if t not in everything]
+    wrong += [(page, "doc", t) for page, t in _roles("doc") if t.lstrip("/").removeprefix("book/") not in PAGES]
+    for page, text in PAGES.items():
+        wrong += [(page, "link", t) for t in re.findall(r"\]\(([^)\s]+)\)", text)
+                  if not re.match(r"https?://|mailto:|#", t) and not (BOOK / t.split("#")[0]).exists()]
+    refuse(wrong, "references that lead nowhere")
+
+
+def test_exercises_and_solutions_belong_together():
+    """Every exercise has a label and one solution, folded away."""
+    wrong = []
+    for page, text in PAGES.items():
+        exercises = re.findall(r"^`{3,}\{exercise(?:-start)?\}[^\n]*\n((?::[^\n]*\n)*)", text, re.M)
+        labels = [label for options in exercises for label in re.findall(r":label:\s*(\S+)", options)]
+        solutions = re.findall(r"^`{3,}\{solution(?:-start)?\}\s*(\S+)\n((?::[^\n]*\n)*)", text, re.M)
+        if len(labels) != len(exercises):
+            wrong.append(f"{page}: an exercise without a label")
+        if Counter(labels) != Counter(label for label, _ in solutions):
+            wrong.append(f"{page}: exercises {labels}, solutions {[label for label, _ in solutions]}")
+        wrong += [f"{page}: the solution of {label} is not a dropdown" for label, options in solutions
+                  if "dropdown" not in options]
+    refuse(wrong, "exercises without a (hidden) solution")
+
+
+def test_citations_resolve_both_ways():
+    cited = _roles("cite")
+    refuse([(page, key) for page, key in cited if key not in BIBLIOGRAPHY], "citations without an entry in references.bib")
+    refuse(sorted(set(BIBLIOGRAPHY) - {key for _, key in cited}), "entries of references.bib that nothing cites")
+    refuse([key for key, times in Counter(BIBLIOGRAPHY).items() if times > 1], "bibliography keys given twice")
+
+
+def test_the_site_is_configured_to_need_no_other():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    extensions = config["sphinx"]["config"]["extensions"]
+    assert "sphinx-mathjax-offline" in extensions, "MathJax would come from a CDN"
+    assert "sphinx_thebe" not in extensions, "sphinx_thebe puts the address of a CDN on every page"
+    assert config["execute"]["execute_notebooks"] == "force", "the site would show stale outputs"
