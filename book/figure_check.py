@@ -5,7 +5,7 @@
 
 nbval compares text and ignores pictures. With this backend in the kernel (`book/conftest.py` sees to it) the same run
 compares the figures too: a cell that draws something else fails, and says which curve moved. The notebooks know nothing
-of it. A figure is known by its name in the metadata of the cell that draws it; its record in `_data/figures` has two parts.
+of it. A figure is known by its name in the metadata of its cell; its record in `_data/figures` has two parts.
 
 * `<name>.json`: what is plotted, by artist. Lines, error bars, markers, bars, filled areas, images, texts, labels,
   limits, scales. Numbers agree to one part in a thousand, texts exactly. Catches a moved curve, however small.
@@ -76,8 +76,9 @@ def _collection(collection) -> dict:
         points = collection.get_coordinates()
     else:
         points = np.concatenate([path.vertices for path in collection.get_paths()] or [np.empty((0, 2))])
+    style = dict(kind=kind, label=_label(collection), colour=_colour(collection.get_facecolor()))
     values = {} if collection.get_array() is None else dict(values=numbers(collection.get_array()))
-    return dict(kind=kind, label=_label(collection), colour=_colour(collection.get_facecolor())) | _points(points) | values
+    return style | _points(points) | values
 
 
 def _patches(patches) -> list:

@@ -6,7 +6,6 @@ Nothing here knows the theory: this is what the theory is checked against.
 import collections
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp

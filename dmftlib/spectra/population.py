@@ -230,7 +230,7 @@ class Image(eqx.Module):
         return below / self.scale + sum(weight * (jnp.asarray(x) >= at) for at, weight in self.atoms)
 
     def stieltjes(self, z):
-        """E[1/(z - x)], z off the support, by quadrature: as accurate as z is far from it in hundredths of its width."""
+        """E[1/(z - x)], z off the support, by quadrature: good from 1% of its width away."""
         z = _off_the_support(self, z)
         left, right = self.branches.T[..., None]
         angle = jnp.pi / 2 * (1 + _GAUSS_LEGENDRE[0])
@@ -244,7 +244,33 @@ def singular_values(squares: _ResolventLaw, factor: float = 1.0, excess: float =
     """The law of sqrt(factor x), x distributed by `squares`, without a fraction `excess` of its zeros."""
     atoms = tuple((at, (weight - excess) / (1 - excess)) for at, weight in squares.atoms)
     atoms = tuple((at, weight) for at, weight in atoms if weight > _ROUNDING)
-    return Image(squares, lambda x: jnp.sqrt(factor * x), squares.intervals, jnp.asarray(1 - excess), atoms)
+    return Image(squares, _Root(jnp.asarray(factor)), squares.intervals, jnp.asarray(1 - excess), atoms)
+
+
+class _Root(eqx.Module):
+    factor: Float[Array, ""]
+
+    def __call__(self, x):
+        return jnp.sqrt(self.factor * x)
+
+
+def monotonic_branches(image, low, high, count: int = 1000) -> Float[Array, "k 2"]:
+    """The intervals between the turning points of a function on [low, high]; none where it is constant."""
+    def slope(y):
+        return np.asarray(jax.jvp(image, (jnp.asarray(y),), (jnp.ones_like(jnp.asarray(y)),))[1])
+
+    grid = np.linspace(low, high, count)
+    sign = np.sign(slope(grid))
+    if not sign.any():
+        return jnp.zeros((0, 2))
+    turn = np.flatnonzero(sign[1:] * sign[:-1] < 0)
+    left, right = grid[turn], grid[turn + 1]
+    for _ in range(50):
+        middle = (left + right) / 2
+        same = np.sign(slope(middle)) == sign[turn]
+        left, right = np.where(same, middle, left), np.where(same, right, middle)
+    ends = np.concatenate([[low], (left + right) / 2, [high]])
+    return jnp.asarray(np.stack([ends[:-1], ends[1:]], 1))
 
 
 def extensive_spikes(aspect, variance, strengths, fractions) -> Image:
@@ -277,7 +303,7 @@ def extensive_spikes(aspect, variance, strengths, fractions) -> Image:
     ends = _bulk_ends(tightness, t, v + 2 * np.sqrt(v * (v + t.max())))
     u = 1 - v * c * (h / (t - ends[..., None])).sum(-1)
     intervals = np.maximum(ends * u**2 + v * (1 - c) * u, 0.0)
-    intervals[0, 0] *= c < 1  # square matrices have a hard edge
+    intervals[0, 0] *= c < 1 or ends[0, 0] > 0  # a hard edge is at zero, not near it
     return singular_values(InformationPlusNoise(*map(jnp.asarray, (t, h, c, v, intervals))))
 
 
@@ -302,7 +328,7 @@ def _merged(values, weights):
 def _bulk_ends(tightness, poles, reach) -> np.ndarray:
     """The intervals (bulks, 2) that tightness > 1 cuts out of the real line.
 
-    tightness is infinite at the poles, at most 1 further than `reach` from all of them, and has one minimum between two.
+    tightness is infinite at the poles, at most 1 beyond `reach` of them, and has one minimum between two.
     """
     left, right = low, high = poles[:-1], poles[1:]
     golden = (np.sqrt(5) - 1) / 2

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-_FEW = 3  # new directions a block that are found without the work of a full block
+_FEW = 4  # directions that are added at once
 
 
 class Space(eqx.Module):
@@ -66,79 +66,63 @@ class Matrix(eqx.Module):
         return self.left.full | self.right.full
 
 
-def grow(space: Space, block: Float[Array, "k S"], floor, per_site: bool = True):
+def grow(space: Space, block: Float[Array, "k S"], floor, scale=None):
     """Add what `block` has outside the span of the space, where its square is above `floor`.
 
-    Returns the space and the coordinates of the block. `per_site`: inner products are averages and not sums.
+    Returns the space and the coordinates (k, capacity) of the block. Inner products are averages over the sites, or
+    sums divided by `scale`.
     """
-    k, (capacity, sites) = len(block), space.basis.shape
-    scale = sites if per_site else 1
+    capacity, sites = space.basis.shape
+    scale = sites if scale is None else scale
     coordinates = block @ space.basis.T / scale
-    gram = block @ block.T / scale - coordinates @ coordinates.T
-    new = _independent(jax.lax.stop_gradient(gram), jax.lax.stop_gradient(floor))
-    room = space.count + jnp.cumsum(new) <= capacity - k
-    full = space.full | jnp.any(new & ~room)
-    new = new & room
-    order = jnp.argsort(~new)  # new rows first
-    found = new.sum()
+    gram = jax.lax.stop_gradient(block @ block.T / scale - coordinates @ coordinates.T)
+    new = _independent(gram, jax.lax.stop_gradient(floor))
+    kept = new & (space.count + jnp.cumsum(new) <= capacity - _FEW)
+    order = jnp.concatenate([jnp.argsort(~kept), jnp.zeros(_FEW, int)])  # new rows first
+    target = space.count + kept.sum()
 
-    def rows(size):
-        chosen = order[:size]
-        real = (jnp.arange(size) < found).astype(block.dtype)
-        rest = block[chosen] * real[:, None]
+    def append(state):
+        i, basis, count, coordinates = state
+        real = count + jnp.arange(_FEW) < target
+        rows = jnp.where(real[:, None], block[jax.lax.dynamic_slice(order, (i,), (_FEW,))], 0)
         for _ in range(2):
-            rest = rest - (rest @ space.basis.T / scale) @ space.basis
-            rest = _orthonormal(rest, real, scale)
-        return jnp.zeros((k, sites), block.dtype).at[:size].set(rest * real[:, None])
+            rows = rows - (rows @ basis.T / scale) @ basis
+            rows = _orthonormal(rows, real, scale)
+        basis = jax.lax.dynamic_update_slice(basis, rows, (count, 0))
+        coordinates = jax.lax.dynamic_update_slice(coordinates, block @ rows.T / scale, (0, count))
+        return i + _FEW, basis, jnp.minimum(count + _FEW, target), coordinates
 
-    added = _by_size(found, k, rows, (k, sites), block.dtype)
-    basis = jax.lax.dynamic_update_slice(space.basis, added, (space.count, 0))
-    coordinates = jax.lax.dynamic_update_slice(coordinates, block @ added.T / scale, (0, space.count))
-    return Space(basis, space.count + found, full), coordinates
+    state = (0, space.basis, space.count, coordinates)
+    _, basis, count, coordinates = jax.lax.while_loop(lambda state: state[2] < target, append, state)
+    return Space(basis, count, space.full | jnp.any(new & ~kept)), coordinates
 
 
 def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], key, tolerance, deviation, matched):
     """Multiply M(0) with vectors given by coordinates on its right; the answers live in the `space` on its left.
 
-    Returns the matrix and the space, which now know the answers `matrix.revealed @ coordinates`.
+    Returns the matrix and the space, which now know the answers, `coordinates @ matrix.revealed.T`.
     """
-    k, sites = len(coordinates), space.basis.shape[1]
-    size = jnp.max(jnp.sum(jax.lax.stop_gradient(coordinates) ** 2, 1))
-    largest = jnp.maximum(matrix.right_largest, size)
-    right, _ = grow(matrix.right, coordinates, tolerance**2 * largest, per_site=False)
+    largest = jnp.maximum(matrix.right_largest, jnp.max(jnp.sum(jax.lax.stop_gradient(coordinates) ** 2, 1)))
+    right, _ = grow(matrix.right, coordinates, tolerance**2 * largest, scale=1)
     found = right.count - matrix.right.count
-    directions = jax.lax.dynamic_slice(right.basis, (matrix.right.count, 0), (k, right.basis.shape[1]))
 
-    def draw(size):
-        real = (jnp.arange(size) < found).astype(space.basis.dtype)
-        return jnp.zeros((k, sites), real.dtype).at[:size].set(normal(key, size, sites, real.dtype) * real[:, None])
+    def reveal(state):
+        i, space, revealed = state
+        slots = i + jnp.arange(_FEW)
+        real = slots < found
+        directions = jax.lax.dynamic_slice(right.basis, (matrix.right.count + i, 0), (_FEW, right.basis.shape[1]))
+        fresh = jax.random.normal(jax.random.fold_in(key, i), (_FEW, space.basis.shape[1]), space.basis.dtype)
+        fresh = jnp.where(real[:, None], fresh, 0)
+        before = space.count
+        space, images = grow(space, fresh, tolerance**2)
+        if matched:
+            images = (real[:, None] & (before + jnp.arange(_FEW)[:, None] == jnp.arange(len(space.basis)))).astype(fresh.dtype)
+        else:
+            images = images - (images @ matrix.left.basis.T) @ matrix.left.basis
+        return i + _FEW, space, revealed + deviation * images.T @ jnp.where(real[:, None], directions, 0)
 
-    fresh = _by_size(found, k, draw, (k, sites), space.basis.dtype)
-    before = space.count
-    space, images = grow(space, fresh, tolerance**2)
-    if matched:
-        images = _unit(before + jnp.arange(k), jnp.arange(k) < found, len(space.basis), fresh.dtype)
-    else:
-        images = images - (images @ matrix.left.basis.T) @ matrix.left.basis
-    revealed = matrix.revealed + deviation * images.T @ directions
+    _, space, revealed = jax.lax.while_loop(lambda state: state[0] < found, reveal, (0, space, matrix.revealed))
     return Matrix(revealed, matrix.spikes, matrix.left, right, matrix.left_largest, largest), space
-
-
-def normal(key, count, sites, dtype):
-    """(count, S) standard normal numbers; a row does not depend on how many there are."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
-    return jax.vmap(lambda key: jax.random.normal(key, (sites,), dtype))(keys)
-
-
-def _unit(slots, real, length, dtype):
-    return (real[:, None] & (slots[:, None] == jnp.arange(length))).astype(dtype)
-
-
-def _by_size(found, k, rows, shape, dtype):
-    """rows(size) for the smallest of the sizes 0, few, k that holds what was found; its shape does not depend on it."""
-    sizes = [_FEW, k] if k > _FEW else [k]
-    branches = [lambda: jnp.zeros(shape, dtype)] + [lambda size=size: rows(size) for size in sizes]
-    return jax.lax.switch(sum((found > size).astype(int) for size in [0, *sizes[:-1]]), branches)
 
 
 def _independent(gram, floor):
@@ -155,7 +139,6 @@ def _independent(gram, floor):
 
 
 def _orthonormal(rows, real, scale):
-    """The rows made orthonormal in order (rows that are not real are zero)."""
-    gram = rows @ rows.T / scale
-    factor = jnp.linalg.cholesky(gram + jnp.diag(1 - real))
-    return jax.scipy.linalg.solve_triangular(factor, rows, lower=True)
+    """The rows made orthonormal in order (those that are not real are zero)."""
+    factor = jnp.linalg.cholesky(rows @ rows.T / scale + jnp.diag(~real).astype(rows.dtype))
+    return jax.scipy.linalg.solve_triangular(factor, jnp.eye(len(rows), dtype=rows.dtype), lower=True) @ rows

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..networks import Nonlinear
-from .conditioning import Matrix, Space, grow, normal, query
+from .conditioning import Matrix, Space, grow, query
 
 _DIVERGED = 1e8  # times the loss at the start
 
@@ -69,15 +69,13 @@ class Trajectory(eqx.Module):
 
 
 def capacities(net: Nonlinear, rank: int, sites: int) -> tuple:
-    """Rows of the query bases and of the bases of the L spaces, with room for one more block."""
-    P, K = net.targets.shape
-    inputs, block = len(net.inputs) + len(net.test_inputs), max(len(net.inputs) + len(net.test_inputs), P * K)
-    L = net.hidden_layers
+    """Rows of the query bases and of the bases of the L spaces."""
+    L, inputs = net.hidden_layers, len(net.inputs) + len(net.test_inputs)
     start = [1] * L
     start[0] += min(inputs, net.inputs.shape[1])
-    start[-1] += K
+    start[-1] += net.targets.shape[1]
     neighbours = [2 * rank * ((l > 0) + (l < L - 1)) for l in range(L)]
-    return rank + block, [min(a + b, sites) + block for a, b in zip(start, neighbours, strict=True)]
+    return rank + 4, [min(a + b, sites) + 4 for a, b in zip(start, neighbours, strict=True)]
 
 
 def memory(net: Nonlinear, rank: int, sites: int, itemsize: int = 8, fields: bool = True) -> int:
@@ -109,7 +107,7 @@ def train(net: Nonlinear, numbers, weights, key, *, sites, rank, tolerance=1e-4,
 
     spaces = [grow(Space.empty(rows, sites, dtype), jnp.ones((1, sites), dtype), 0.5)[0] for rows in space_rows]
     factor = x / np.sqrt(x.shape[1]) if x.shape[1] <= len(x) else _root(gram)
-    directions = normal(keys[0], factor.shape[1], sites, dtype)
+    directions = jax.random.normal(keys[0], (factor.shape[1], sites), dtype)
     spaces[0], known = grow(spaces[0], directions, tolerance**2)
     if matched:
         directions = jax.lax.dynamic_slice(spaces[0].basis, (1, 0), directions.shape)
@@ -125,7 +123,7 @@ def train(net: Nonlinear, numbers, weights, key, *, sites, rank, tolerance=1e-4,
 
     def start_readout(space, features):
         """w(0), independent of everything; if matched, orthogonal to the features, so that f(0) = 0."""
-        w = normal(keys[1], K, sites, dtype)
+        w = jax.random.normal(keys[1], (K, sites), dtype)
         if matched:
             rest = features - space.coordinates(features) @ space.basis
             overlaps = rest @ rest.T

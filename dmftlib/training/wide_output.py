@@ -93,7 +93,7 @@ def modes(net: WideOutput, s) -> tuple[Array, Array]:
     >>> net = WideOutput(output_ratio=0.5, input_ratio=0.5, target_variance=1.0, gamma0=2.0, learning_rate=0.01,
     ...                  steps=200, train_readout=True)
     >>> print((modes(net, 2.0)[1][-1] ** 0.5).round(4))
-    2.0216
+    2.029
     """
     s = jnp.asarray(s, float)
 
@@ -116,8 +116,8 @@ def edge_correction(net: WideOutput, s=None, others=None) -> Float[Array, " time
 
     The matrices F = aM, K = M^T M and Q = a a^T obey closed equations at any N, which only the start makes random:
     its entries off the diagonal have variance init_variance^2 / N. Each couples two modes; the second derivative of
-    the eigenvalue of K with respect to it, halved, is what the pair adds, and D pairs add up. The error of order
-    (D/N)^(3/2) or less is small while D/N is small beside the distance of `s` from the others, squared.
+    the eigenvalue of K with respect to it, halved, is what the pair adds, and D pairs add up. Infinite at t = 0, where
+    all modes are alike and the edge moves as sqrt(D/N).
     """
     ratio = net.output_ratio / net.input_ratio
     s = net.target_variance**0.5 * (1 + ratio**0.5) if s is None else s
@@ -158,4 +158,4 @@ def edge_correction(net: WideOutput, s=None, others=None) -> Float[Array, " time
 
     gains = jax.vmap(jax.vmap(second, (0, None)), (None, 0))(jnp.asarray(pairs), jnp.arange(4))
     change = jnp.einsum("ep,ept->t", share, gains)
-    return jnp.append(0.0, change / (2 * jnp.sqrt(modes(net, s)[1][1:])))
+    return jnp.append(jnp.inf, change / (2 * jnp.sqrt(modes(net, s)[1][1:])))
