@@ -1,6 +1,7 @@
-# make book   environment, executed notebooks, site
-# make test   environment, all tests
-# make fast   the tests of a few seconds each
+# make book      environment, executed notebooks, site
+# make test      environment, all tests
+# make fast      the tests of a few seconds each
+# make figures   execute the notebooks in place, and put their figures on record (NOTEBOOKS=book/03_spikes.ipynb: one)
 PYTHON ?= python3.11
 BIN    := .venv/bin
 READY  := .venv/.ready
@@ -11,7 +12,7 @@ export JAX_ENABLE_X64 := 1
 export OPENBLAS_NUM_THREADS := 1
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: book test fast lint notebooks clean
+.PHONY: book test fast lint figures notebooks clean
 .DEFAULT_GOAL := book
 
 $(READY): pyproject.toml constraints.txt
@@ -21,6 +22,7 @@ $(READY): pyproject.toml constraints.txt
 
 book: $(READY)
 	$(BIN)/jupyter-book build . --all -W --keep-going
+	$(BIN)/python scripts/check_site.py _build/html
 
 test: $(READY) lint
 	$(BIN)/python -m pytest tests dmftlib --doctest-modules
@@ -33,8 +35,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-# execute every notebook in place, so that the outputs committed are the outputs of the code committed
-notebooks: $(READY)
+# The outputs and figures committed are those of the code committed. `make test` compares both with a fresh run, in which
+# book/conftest.py puts book/figure_check.py in the place of matplotlib's inline backend.
+figures notebooks: export MPLBACKEND = module://figure_check
+figures notebooks: export FIGURES = store
+figures notebooks: $(READY)
 	cd book && for n in $(notdir $(NOTEBOOKS)); do echo $$n; ../$(BIN)/jupyter execute --inplace $$n || exit 1; done
 
 clean:

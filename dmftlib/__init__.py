@@ -16,7 +16,25 @@ if "JAX_ENABLE_X64" not in os.environ and not jax.config.jax_enable_x64:
     jax.config.update("jax_enable_x64", True)
     logging.getLogger(__name__).warning("dmftlib: turned on JAX's 64-bit mode (JAX_ENABLE_X64=0 or 1 decides otherwise)")
 
+from . import empirical  # noqa: E402
+from .compare import compare  # noqa: E402
+from .networks import DeepLinear  # noqa: E402
+from .simulate import simulate  # noqa: E402
+from .solve import SolveError, solve  # noqa: E402
 from .spectra.bulk import RectangularLaw, rectangular_law  # noqa: E402
 from .spectra.outliers import ConditionedEnsemble, Outliers, SpikedEnsemble, outliers  # noqa: E402
 
-__all__ = ["ConditionedEnsemble", "Outliers", "RectangularLaw", "SpikedEnsemble", "outliers", "rectangular_law"]
+__all__ = [
+    "ConditionedEnsemble",
+    "DeepLinear",
+    "Outliers",
+    "RectangularLaw",
+    "SolveError",
+    "SpikedEnsemble",
+    "compare",
+    "empirical",
+    "outliers",
+    "rectangular_law",
+    "simulate",
+    "solve",
+]

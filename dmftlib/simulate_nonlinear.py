@@ -82,7 +82,8 @@ def simulate_nonlinear(net: Nonlinear, width: int = 2000, seeds: int = 8, seed: 
 
     Raises ValueError for anything but a Nonlinear, sizes below 1, or steps that the training does not reach.
 
-    >>> net = Nonlinear(inputs=[[1.0, 0.0], [0.5, 1.0]], targets=[1.0, -1.0], hidden_layers=2, learning_rate=0.1, steps=3)
+    >>> inputs, targets = [[1.0, 0.0], [0.5, 1.0]], [1.0, -1.0]
+    >>> net = Nonlinear(inputs=inputs, targets=targets, hidden_layers=2, learning_rate=0.1, steps=3)
     >>> simulate_nonlinear(net, width=30, seeds=4, spectra_at=(3,)).singular_values(layer=1, step=3).shape
     (4, 30)
     """

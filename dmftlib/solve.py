@@ -14,7 +14,7 @@ from .training import deep_linear
 from .training.history import WeightHistory
 
 _DROPPED = 1e-5  # a query history that had to drop more is reported
-_COMPRESSION = 1e-6  # of the histories that level 2 sees
+_COMPRESSION, _COMPRESSION_OF_SLOPES = 1e-6, 1e-12  # of the histories that level 2 sees; slopes need more directions
 
 
 class SolveError(RuntimeError):
@@ -79,12 +79,12 @@ class DeepLinearSolution(eqx.Module):
         """Outliers of W^layer / sqrt(fan_in) and their overlaps with the queries g_s, h_s of steps s = 0 ... steps-1.
 
         At one step, values (k,); without `step`, at all of them: (steps+1, k), padded with NaN. `max_outliers` sets k,
-        and has to be given under `jit` and `grad`. With `independent` the spikes are taken as independent of the
+        and has to be given under `jit` and `vmap`. With `independent` the spikes are taken as independent of the
         initial weights, which is wrong: it is there to be compared with.
         """
         history = self.weight_history(layer)
-        rank = deep_linear.query_capacity(self.net.steps, self.net.batch, _COMPRESSION)
-        history = history.compressed(_COMPRESSION, min(rank, *history.left_response.shape))
+        tolerance = _COMPRESSION if checks.known(history.left_queries) else _COMPRESSION_OF_SLOPES
+        history = history.compressed(tolerance, deep_linear.query_capacity(self.net.steps, self.net.batch, tolerance))
         found = outlier_trajectory(history.independent() if independent else history, self._step(step), max_outliers)
         if checks.known(found.values) and step is None:
             alive = (np.arange(self.net.steps + 1) < self.trajectory.finite_steps)[:, None]

@@ -3,6 +3,7 @@
 import dataclasses
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -51,7 +52,7 @@ class WideOutputSolution(eqx.Module):
         branches = monotonic_branches(size, *map(float, law.edges[0]))
         weight = max(0.0, 1 - ratio) if len(branches) else 1.0
         atoms = ((float(net.init_variance) ** 0.5, weight),) if weight > 0 else ()
-        return Image(law, size, branches, jnp.asarray(1 / (1 - weight) if weight < 1 else 1.0), atoms)
+        return Image(law, size, branches, 1 / (1 - weight) if weight < 1 else 1.0, atoms)
 
     def update_bulk(self, layer: int, step: int | None = None) -> Image:
         """The law of the min(N, D) singular values of M(step) - M(0), step > 0, for a frozen readout."""
@@ -103,8 +104,13 @@ class _ModeSize(eqx.Module):
 
     net: WideOutput
 
+    @eqx.filter_jit
     def __call__(self, s):
         return jnp.sqrt(wide_output.modes(self.net, s)[1][-1])
+
+    @eqx.filter_jit
+    def slope(self, s):
+        return jax.jvp(self.__call__, (s,), (jnp.ones_like(s),))[1]
 
 
 def solve(net: WideOutput) -> WideOutputSolution:

@@ -2,9 +2,9 @@
 
     python scripts/check_browser.py _build/html
 
-Fails if a page asks for anything from elsewhere, an equation is not typeset or typeset as an error, a picture is missing,
-the console shows an error, or a page is wider than a phone (360 px). Needs a chromium on the path; without one it says so
-and checks nothing.
+Fails if a page asks for anything from elsewhere, an equation is not typeset or typeset as an error, a picture is
+missing, the console shows an error, or a page is wider than a phone (360 px). Needs a chromium on the path; without one
+it says so and checks nothing.
 """
 
 import functools
@@ -85,7 +85,9 @@ def complaints(state: dict, events: list, origin: str) -> list[str]:
         elif event["method"] == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "assert"):
             wrong.append("console: " + " ".join(str(part.get("value")) for part in parameters["args"]))
         elif event["method"] == "Log.entryAdded" and parameters["entry"]["level"] == "error":
-            wrong.append("log: " + parameters["entry"]["text"] + " " + parameters["entry"].get("url", ""))
+            entry = parameters["entry"]
+            if entry.get("url") != origin + "favicon.ico":  # asked for by the browser, not by a page
+                wrong.append(f"log: {entry['text']} {entry.get('url', '')}")
     return wrong
 
 

@@ -33,6 +33,8 @@ def problems(site: Path) -> list[str]:
         page = path.relative_to(site.resolve())
         for tag in soup.find_all(True):
             link = tag.get("href") if tag.name in ("a", "area") else tag.get(FETCHED.get(tag.name, ""))
+            if tag.name == "meta" and tag.get("http-equiv", "").lower() == "refresh":
+                link = re.split("url=", tag["content"], flags=re.I)[-1].strip("'\" ")
             followed = tag.name in ("a", "area") or (tag.name == "link" and set(tag.get("rel", [])) <= POINTERS)
             if link and not link.startswith(("data:", "mailto:", "javascript:")):
                 if OUTSIDE.match(link):

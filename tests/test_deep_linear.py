@@ -165,54 +165,58 @@ def test_vanishing_output_scale_is_the_target_free_limit():
     assert abs(np.mean(squares) - grams[0][20, 20]) < 4 * np.std(squares, ddof=1) / 4
 
 
-def loss_and_outlier(numbers, **static):
-    solution = solve(DeepLinear(**{**BASE, **static, **dict(zip(NUMBERS, numbers, strict=True))}))
-    return solution.train_loss[-1], solution.test_loss[-1], solution.outliers(1, 20, max_outliers=1).values[0]
+SHALLOW = {**BASE, "hidden_layers": 1}
+
+
+def loss_and_outlier(numbers):
+    solution = solve(DeepLinear(**{**SHALLOW, **dict(zip(NUMBERS, numbers, strict=True))}))
+    return solution.train_loss[-1], solution.test_loss[-1], solution.outliers(0, 20, max_outliers=1).values[0]
 
 
 def test_gradients_of_losses_are_those_of_the_plain_loop():
     """Complex-step derivatives of the plain loop are exact."""
-    at = [BASE[name] for name in NUMBERS]
+    at = [SHALLOW[name] for name in NUMBERS]
     slopes = jax.jacrev(lambda x: loss_and_outlier(x)[:2])(at)
     for i, name in enumerate(NUMBERS):
-        plain = plain_loop(**{**BASE, name: BASE[name] + 1e-30j}, dtype=complex)
+        plain = plain_loop(**{**SHALLOW, name: SHALLOW[name] + 1e-30j}, dtype=complex)
         np.testing.assert_allclose(slopes[0][i], plain["train_loss"][-1].imag / 1e-30, rtol=1e-5)
         np.testing.assert_allclose(slopes[1][i], plain["test_loss"][-1].imag / 1e-30, rtol=1e-5)
 
 
 def test_gradients_of_outliers_match_finite_differences():
-    at = np.array([BASE[name] for name in NUMBERS])
+    at = np.array([SHALLOW[name] for name in NUMBERS])
     reverse = np.array(jax.grad(lambda x: loss_and_outlier(x)[2])(list(at)))
     forward = np.array(jax.jacfwd(lambda x: loss_and_outlier(x)[2])(list(at)))
     np.testing.assert_allclose(reverse, forward, rtol=1e-8)
     for i in range(len(at)):
-        step = 1e-3 * at[i] * (np.arange(len(at)) == i)
+        step = 3e-4 * at[i] * (np.arange(len(at)) == i)
         difference = (loss_and_outlier(at + step)[2] - loss_and_outlier(at - step)[2]) / (2 * step[i])
-        np.testing.assert_allclose(reverse[i], difference, rtol=1e-4)
+        np.testing.assert_allclose(reverse[i], difference, rtol=1e-5)
 
 
 def test_gradient_of_an_absent_outlier_is_zero():
     def total(gamma0):
-        return jnp.nansum(solve(network(gamma0=gamma0)).outliers(1, 0, max_outliers=2).values)
+        return jnp.nansum(solve(network(hidden_layers=1, gamma0=gamma0)).outliers(0, 0, max_outliers=2).values)
 
     assert jax.grad(total)(3.0) == 0.0
     with pytest.raises(ValueError, match="^max_outliers"):
-        jax.grad(lambda gamma0: jnp.nansum(solve(network(gamma0=gamma0)).outliers(1).values))(3.0)
+        jax.jit(lambda gamma0: solve(network(gamma0=gamma0)).outliers(1).values)(3.0)
 
 
 def test_divergence_is_reported_and_the_finite_part_kept():
     net = network(init_variance=1.0, learning_rate=0.4)
-    with pytest.raises(SolveError, match="^diverged at step 5"):
+    with pytest.raises(SolveError, match="^diverged at step 4") as error:
         solve(net)
     solution = solve(net, throw=False)
-    assert not solution.ok and solution.status == "diverged at step 5"
-    assert np.isfinite(solution.test_loss[:5]).all() and np.isnan(solution.test_loss[5:]).all()
-    plain = plain_loop(**{**BASE, "init_variance": 1.0, "learning_rate": 0.4, "steps": 4})
-    np.testing.assert_allclose(solution.train_loss[:5], plain["train_loss"], rtol=1e-6)
+    assert not solution.ok and solution.status == "diverged at step 4" == error.value.solution.status
+    assert np.isfinite(solution.test_loss[:4]).all() and np.isnan(solution.test_loss[4:]).all()
+    plain = plain_loop(**{**BASE, "init_variance": 1.0, "learning_rate": 0.4, "steps": 4})["train_loss"]
+    np.testing.assert_allclose(solution.train_loss[:4], plain[:4], rtol=1e-6)
+    assert plain[4] > 1e15 * plain[0]
     whole = solution.outliers(0)
-    assert np.isnan(whole.values[5:]).all() and np.isfinite(whole.values[4]).any()
-    slope = jax.grad(lambda x: solve(network(init_variance=1.0, learning_rate=x)).train_loss[2])(0.4)
-    assert np.isfinite(slope)
+    assert np.isnan(whole.values[4:]).all() and np.isfinite(whole.values[3]).any()
+    slope = jax.grad(lambda x: solve(network(hidden_layers=1, gamma0=6.0, learning_rate=x)).train_loss[2])(2.0)
+    assert not solve(network(hidden_layers=1, gamma0=6.0, learning_rate=2.0), throw=False).ok and np.isfinite(slope)
 
 
 def test_want_of_room_is_reported():

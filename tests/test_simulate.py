@@ -62,7 +62,8 @@ def test_ntk_eigenvalues_are_those_of_the_jacobian(samples):
     net = DeepLinear(hidden_layers=2, width_ratio=0.8, sample_ratio=samples / 30, gamma0=3.0, init_variance=0.5,
                      learning_rate=0.05, steps=0)  # fmt: skip
     weights, _, X, _ = _start(net, 30, 24, samples, np.random.default_rng([5, 0]))
-    jacobian = jax.jacrev(lambda weights: X @ predictor(net, weights)[1] / jnp.sqrt(30))(list(map(jnp.asarray, weights)))
+    weights = [jnp.asarray(W) for W in weights]
+    jacobian = jax.jacrev(lambda weights: X @ predictor(net, weights)[1] / jnp.sqrt(30))(weights)
     kernel = sum(J.reshape(samples, -1) @ J.reshape(samples, -1).T for J in jacobian) * 30 * net.gamma**2 / samples
     found = simulate(net, dim=30, seeds=1, seed=5, spectra_at=(0,)).ntk_eigenvalues(0)
     np.testing.assert_allclose(found[0], np.linalg.eigvalsh(kernel)[::-1], atol=1e-10)

@@ -8,10 +8,9 @@ minimum there, so every gap is found, however narrow.
 from collections.abc import Callable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from .. import checks
 
@@ -20,9 +19,10 @@ _GAUSS_LEGENDRE = np.polynomial.legendre.leggauss(400)
 
 
 class _ResolventLaw(eqx.Module):
-    """A law given by a rational function: `support_map(v)` = z, with v ~ z far away, and `_answers(v, z)`, which are
-    E[1/(z - x)] and E[log(z - x)]. The root v is followed from far above the real axis, where it is unique, down to z,
-    the height halved at every step, by Newton's method.
+    """A law given by a rational function: `support_map(v)` = z, with v ~ z far away, its derivative `slope`, and
+    `_answers(v, z)`, which are E[1/(z - x)] and E[log(z - x)]. The root v is followed from far above the real axis,
+    where it is unique, down to z, the height halved at every step, by Newton's method. Numbers in, JAX arrays out: the
+    roots are found by NumPy, which needs no compilation for every new shape.
     """
 
     @property
@@ -32,43 +32,38 @@ class _ResolventLaw(eqx.Module):
 
     def density(self, x):
         """Density at x, any shape; it integrates to one less the weight of the atoms."""
-        x = jnp.asarray(x, float)
+        x = np.asarray(x, float)
         low, high = self.intervals.T
         inside = ((x[..., None] > low) & (x[..., None] < high)).any(-1)
-        g, _ = self._resolve(jnp.where(inside, x, (low + high)[0] / 2))
-        return jnp.where(inside, -g.imag / jnp.pi, 0.0)
+        g, _ = self._resolve(np.where(inside, x, (low + high)[0] / 2))
+        return jnp.asarray(np.where(inside, -g.imag / np.pi, 0.0))
 
     def cdf(self, x):
         """Fraction of the law at or below x, atoms included, in closed form: 1 - Im E[log(x + i0 - x')] / pi."""
-        x = jnp.asarray(x, float)
+        x = np.asarray(x, float)
         low, high = self.intervals.T
-        bulks = jnp.searchsorted(low, x, side="right")  # a point of a gap is moved to the edge below it
-        _, potential = self._resolve(jnp.where(bulks > 0, jnp.minimum(x, high[bulks - 1]), high[-1]))
+        bulks = np.searchsorted(low, x, side="right")  # a point of a gap is moved to the edge below it
+        _, potential = self._resolve(np.where(bulks > 0, np.minimum(x, high[bulks - 1]), high[-1]))
         below = sum((weight * (x >= position) for position, weight in self.atoms), 0.0)
-        return jnp.where(bulks == 0, below, jnp.where(x >= high[-1], 1.0, 1 - potential.imag / jnp.pi))
+        return jnp.asarray(np.where(bulks == 0, below, np.where(x >= high[-1], 1.0, 1 - potential.imag / np.pi)))
 
     def stieltjes(self, z):
         """E[1/(z - x)], z off the support, real or complex, any shape."""
         z = _off_the_support(self, z)
-        g, _ = self._resolve(jnp.where(z.imag < 0, z.conj(), z))
-        return jnp.where(z.imag < 0, g.conj(), g) if jnp.iscomplexobj(z) else g.real
+        g, _ = self._resolve(np.where(z.imag < 0, z.conj(), z))
+        return jnp.asarray(np.where(z.imag < 0, g.conj(), g) if np.iscomplexobj(z) else g.real)
 
-    @eqx.filter_jit
     def _resolve(self, z):
         """E[1/(z - x)] and E[log(z - x)] for z in the closed upper half plane."""
-        z = z + 0j
-        height = 8 * (self.intervals[-1, 1] + jnp.abs(z))
-
-        def newton(v, target):
-            value, slope = jax.jvp(self.support_map, (v,), (jnp.ones_like(v),))
-            new = v - (value - target) / jnp.where(slope == 0, 1.0, slope)
-            return new.real + 1j * jnp.abs(new.imag)
-
-        def level(k, v):
-            return jax.lax.fori_loop(0, 3, lambda _, v: newton(v, z + 1j * height * 0.5**k), v)
-
-        v = jax.lax.fori_loop(0, 52, level, z + 1j * height)
-        return self._answers(jax.lax.fori_loop(0, 6, lambda _, v: newton(v, z), v), z)
+        z = np.asarray(z, complex)
+        height = 8j * (self.intervals[-1, 1] + np.abs(z))
+        v = z + height
+        with np.errstate(divide="ignore", invalid="ignore"):  # log 0 at a hard edge
+            for target in [*(z + height * 0.5 ** (k // 3) for k in range(156)), *[z] * 6]:
+                slope = self.slope(v)
+                v = v - (self.support_map(v) - target) / np.where(slope == 0, 1.0, slope)
+                v = v.real + 1j * np.abs(v.imag)
+            return self._answers(v, z)
 
 
 class GeneralisedMP(_ResolventLaw):
@@ -79,13 +74,13 @@ class GeneralisedMP(_ResolventLaw):
         z = v + aspect E_tau[tau v / (v - tau)].
 
     Inside a bulk v = p + i q lies on aspect E_tau[tau^2/|v - tau|^2] = 1: one q for every p, and z grows with p. At the
-    edges q = 0. There is an atom at zero of weight 1 - aspect P(tau > 0) if that is positive. The law needs numbers: it
+    edges q = 0. There is an atom at zero of weight 1 - aspect P(tau > 0) if that is positive. It needs numbers, so it
     cannot be made under jit or grad. Source: derived in chapter 12 of the book (Silverstein and Choi 1995).
     """
 
-    values: Float[Array, " k"]  # distinct and positive, ascending
-    loads: Float[Array, " k"]  # aspect times their weights
-    intervals: Float[Array, "bulks 2"]
+    values: Float[np.ndarray, " k"]  # distinct and positive, ascending
+    loads: Float[np.ndarray, " k"]  # aspect times their weights
+    intervals: Float[np.ndarray, "bulks 2"]
 
     @property
     def atoms(self) -> tuple:
@@ -97,10 +92,14 @@ class GeneralisedMP(_ResolventLaw):
         """z(v) = v + aspect E[tau v/(v - tau)]."""
         return v + v * (self.loads * self.values / (v[..., None] - self.values)).sum(-1)
 
+    def slope(self, v):
+        """dz/dv."""
+        return 1 - (self.loads * (self.values / (v[..., None] - self.values)) ** 2).sum(-1)
+
     def _answers(self, v, z):
         beyond = v[..., None] - self.values
-        mixed = jnp.log(v)[..., None] - jnp.log(beyond) - self.values / beyond
-        return 1 / v, jnp.log(v) - (self.loads * mixed).sum(-1)
+        mixed = np.log(v)[..., None] - np.log(beyond) - self.values / beyond
+        return 1 / v, np.log(v) - (self.loads * mixed).sum(-1)
 
 
 def generalised_mp(values, weights, aspect) -> GeneralisedMP:
@@ -132,7 +131,7 @@ def generalised_mp(values, weights, aspect) -> GeneralisedMP:
     ends = _bulk_ends(tightness, values, np.sqrt((loads * values**2).sum()))
     intervals = np.maximum((1 + (loads * values / (ends[..., None] - values)).sum(-1)) * ends, 0.0)
     intervals[0, 0] *= abs(loads.sum() - 1) > _ROUNDING  # a hard edge is at zero, not near it
-    return GeneralisedMP(jnp.asarray(values), jnp.asarray(loads), jnp.asarray(intervals))
+    return GeneralisedMP(values, loads, intervals)
 
 
 class InformationPlusNoise(_ResolventLaw):
@@ -147,40 +146,50 @@ class InformationPlusNoise(_ResolventLaw):
     Source: derived in chapter 12 of the book (Dozier and Silverstein 2007).
     """
 
-    values: Float[Array, " k"]  # t, distinct, ascending
-    weights: Float[Array, " k"]
-    aspect: Float[Array, ""]
-    variance: Float[Array, ""]
-    intervals: Float[Array, "bulks 2"]
+    values: Float[np.ndarray, " k"]  # t, distinct, ascending
+    weights: Float[np.ndarray, " k"]
+    aspect: float
+    variance: float
+    intervals: Float[np.ndarray, "bulks 2"]
 
     @property
     def atoms(self) -> tuple:
         """None: the noise fills every direction."""
         return ()
 
+    def _signal(self, w):
+        """f, u and f'."""
+        inverse = 1 / (self.values - w[..., None])
+        f, slope = (self.weights * inverse).sum(-1), (self.weights * inverse**2).sum(-1)
+        return f, 1 - self.variance * self.aspect * f, slope
+
     def support_map(self, w):
         """z(w) = w u^2 + variance (1 - aspect) u."""
-        u = 1 - self.variance * self.aspect * (self.weights / (self.values - w[..., None])).sum(-1)
+        _, u, _ = self._signal(w)
         return w * u**2 + self.variance * (1 - self.aspect) * u
 
+    def slope(self, w):
+        """dz/dw."""
+        _, u, slope = self._signal(w)
+        return u**2 - self.variance * self.aspect * slope * (2 * w * u + self.variance * (1 - self.aspect))
+
     def _answers(self, w, z):
-        f = (self.weights / (self.values - w[..., None])).sum(-1)
-        u = 1 - self.variance * self.aspect * f
-        logs = (self.weights * jnp.log(w[..., None] - self.values)).sum(-1) - (1 / self.aspect - 1) * jnp.log(u)
+        f, u, _ = self._signal(w)
+        logs = (self.weights * np.log(w[..., None] - self.values)).sum(-1) - (1 / self.aspect - 1) * np.log(u)
         return -f / u, logs - f * (z / u - w)
 
 
 class Image(eqx.Module):
-    """The law of image(y), y distributed by `source`, which is monotonic on each of `branches`.
+    """The law of image(y), y distributed by `source`; `image` is monotonic on each of `branches` and has a `slope`.
 
     Of the atoms, `atoms` are those of the image. Where the source has weight that is no longer counted (zeros of
-    M^T M that are not among the min(n, m) singular values of M), the fraction `scale` of the source is divided out.
+    M^T M that are not among the min(n, m) singular values of M), the fraction `counted` of the source is divided out.
     """
 
     source: eqx.Module
     image: Callable
-    branches: Float[Array, "k 2"]
-    scale: Float[Array, ""]
+    branches: Float[np.ndarray, "k 2"]
+    counted: float = 1.0
     atoms: tuple = ()
 
     @property
@@ -194,83 +203,77 @@ class Image(eqx.Module):
                 intervals.append((low, high))
         return tuple(intervals)
 
-    @eqx.filter_jit
     def _preimages(self, x):
-        """y with image(y) = x on each branch (…, k), or the end of it that is nearest; whether there is one."""
+        """y with image(y) = x on each branch (…, k), or the end of it that is nearest; where there is one; whether the
+        branch rises."""
         left, right = self.branches.T
-        start, end = self.image(left), self.image(right)
-        x = jnp.asarray(x, float)[..., None]
-
-        def halve(_, bracket):
-            low, high = bracket
+        start, end = (np.asarray(self.image(side)) for side in (left, right))
+        x = np.asarray(x, float)[..., None]
+        low, high = left + 0 * x, right + 0 * x
+        for _ in range(54):
             middle = (low + high) / 2
-            beyond = (self.image(middle) > x) == (end > start)
-            return jnp.where(beyond, low, middle), jnp.where(beyond, middle, high)
-
-        ends = (left + 0 * x, right + 0 * x)
-        low, high = jax.lax.fori_loop(0, 54, halve, ends)
-        return (low + high) / 2, (x > jnp.minimum(start, end)) & (x < jnp.maximum(start, end))
-
-    def _slope(self, y):
-        return jnp.abs(jax.jvp(self.image, (y,), (jnp.ones_like(y),))[1])
+            beyond = (np.asarray(self.image(middle)) > x) == (end > start)
+            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+        return (low + high) / 2, (x > np.minimum(start, end)) & (x < np.maximum(start, end)), end > start
 
     def density(self, x):
         """Density at x, any shape; it integrates to one less the weight of the atoms."""
-        y, present = self._preimages(x)
-        slope = jnp.where(present, self._slope(y), 1.0)
-        return jnp.where(present, self.source.density(y) / slope, 0.0).sum(-1) / self.scale
+        y, present, _ = self._preimages(x)
+        slope = np.where(present, np.abs(self.image.slope(np.where(present, y, self.branches.mean(1)))), 1.0)
+        return jnp.asarray(np.where(present, self.source.density(y) / slope, 0.0).sum(-1) / self.counted)
 
     def cdf(self, x):
         """Fraction at or below x, atoms included."""
-        left, right = self.branches.T
-        rising = self.image(right) > self.image(left)
-        y, _ = self._preimages(x)
-        reached = self.source.cdf(y)
-        below = jnp.where(rising, reached - self.source.cdf(left), self.source.cdf(right) - reached).sum(-1)
-        return below / self.scale + sum(weight * (jnp.asarray(x) >= at) for at, weight in self.atoms)
+        y, _, rising = self._preimages(x)
+        left, right = np.asarray(self.source.cdf(self.branches)).T
+        reached = np.asarray(self.source.cdf(y))
+        below = np.where(rising, reached - left, right - reached).sum(-1) / self.counted
+        return jnp.asarray(below + sum(weight * (np.asarray(x) >= at) for at, weight in self.atoms))
 
     def stieltjes(self, z):
         """E[1/(z - x)], z off the support, by quadrature: good from 1% of its width away."""
         z = _off_the_support(self, z)
         left, right = self.branches.T[..., None]
-        angle = jnp.pi / 2 * (1 + _GAUSS_LEGENDRE[0])
-        y = (left + right - (right - left) * jnp.cos(angle)) / 2
-        weight = self.source.density(y) * (right - left) * jnp.sin(angle) * _GAUSS_LEGENDRE[1] * jnp.pi / 4
-        return (weight / (z[..., None, None] - self.image(y))).sum((-2, -1)) / self.scale + sum(
-            weight / (z - at) for at, weight in self.atoms)  # fmt: skip
+        angle = np.pi / 2 * (1 + _GAUSS_LEGENDRE[0])
+        y = (left + right - (right - left) * np.cos(angle)) / 2
+        weight = self.source.density(y) * (right - left) * np.sin(angle) * _GAUSS_LEGENDRE[1] * np.pi / 4
+        bulks = (weight / (z[..., None, None] - self.image(y))).sum((-2, -1)) / self.counted
+        return jnp.asarray(bulks + sum(weight / (z - at) for at, weight in self.atoms))
+
+
+class _Root(eqx.Module):
+    """y -> sqrt(factor y)."""
+
+    factor: float
+
+    def __call__(self, y):
+        return np.sqrt(self.factor * y)
+
+    def slope(self, y):
+        return np.sqrt(self.factor / y) / 2
 
 
 def singular_values(squares: _ResolventLaw, factor: float = 1.0, excess: float = 0.0) -> Image:
     """The law of sqrt(factor x), x distributed by `squares`, without a fraction `excess` of its zeros."""
     atoms = tuple((at, (weight - excess) / (1 - excess)) for at, weight in squares.atoms)
     atoms = tuple((at, weight) for at, weight in atoms if weight > _ROUNDING)
-    return Image(squares, _Root(jnp.asarray(factor)), squares.intervals, jnp.asarray(1 - excess), atoms)
+    return Image(squares, _Root(factor), squares.intervals, 1 - excess, atoms)
 
 
-class _Root(eqx.Module):
-    factor: Float[Array, ""]
-
-    def __call__(self, x):
-        return jnp.sqrt(self.factor * x)
-
-
-def monotonic_branches(image, low, high, count: int = 1000) -> Float[Array, "k 2"]:
-    """The intervals between the turning points of a function on [low, high]; none where it is constant."""
-    def slope(y):
-        return np.asarray(jax.jvp(image, (jnp.asarray(y),), (jnp.ones_like(jnp.asarray(y)),))[1])
-
+def monotonic_branches(image, low, high, count: int = 1000) -> Float[np.ndarray, "k 2"]:
+    """The intervals between the turning points of `image` on [low, high]; none where it is constant."""
     grid = np.linspace(low, high, count)
-    sign = np.sign(slope(grid))
+    sign = np.sign(image.slope(grid))
     if not sign.any():
-        return jnp.zeros((0, 2))
+        return np.zeros((0, 2))
     turn = np.flatnonzero(sign[1:] * sign[:-1] < 0)
     left, right = grid[turn], grid[turn + 1]
     for _ in range(50):
         middle = (left + right) / 2
-        same = np.sign(slope(middle)) == sign[turn]
+        same = np.sign(image.slope(middle)) == sign[turn]
         left, right = np.where(same, middle, left), np.where(same, right, middle)
     ends = np.concatenate([[low], (left + right) / 2, [high]])
-    return jnp.asarray(np.stack([ends[:-1], ends[1:]], 1))
+    return np.stack([ends[:-1], ends[1:]], 1)
 
 
 def extensive_spikes(aspect, variance, strengths, fractions) -> Image:
@@ -304,7 +307,7 @@ def extensive_spikes(aspect, variance, strengths, fractions) -> Image:
     u = 1 - v * c * (h / (t - ends[..., None])).sum(-1)
     intervals = np.maximum(ends * u**2 + v * (1 - c) * u, 0.0)
     intervals[0, 0] *= c < 1 or ends[0, 0] > 0  # a hard edge is at zero, not near it
-    return singular_values(InformationPlusNoise(*map(jnp.asarray, (t, h, c, v, intervals))))
+    return singular_values(InformationPlusNoise(t, h, c, v, intervals))
 
 
 def _population(name, values, weights_name, weights):
@@ -357,4 +360,4 @@ def _off_the_support(law, z):
     if np.any(bad):
         need = "a point off the support (real, or with an imaginary part)"
         checks.fail("z", f"{points[bad].flat[0].real:.6g}", need)
-    return jnp.asarray(z, complex if np.iscomplexobj(points) else float)
+    return np.asarray(z, complex if np.iscomplexobj(points) else float)

@@ -27,7 +27,7 @@ def conditioned(history) -> ConditionedEnsemble:
 def outlier_trajectory(history, step: int | None = None, max_outliers: int | None = None) -> Outliers:
     """Outliers and overlaps of M(t) at every step: values (steps+1, k), NaN where there are fewer than k.
 
-    k is the largest number that any step has, or `max_outliers`, which is needed under `jit` and `grad`. With a `step`
+    k is the largest number that any step has, or `max_outliers`, which is needed under `jit` and `vmap`. With a `step`
     the axis of steps is left out. Values can be differentiated once, and so can overlaps where outliers are not
     degenerate; the gradient of an absent entry is 0.
     """
@@ -38,7 +38,7 @@ def outlier_trajectory(history, step: int | None = None, max_outliers: int | Non
     at_edge, y = _at_edge(jax.lax.stop_gradient(ensembles))
     if max_outliers is None:
         if not checks.known(at_edge):
-            checks.fail("max_outliers", None, "a whole number under jit, grad and vmap, where shapes are fixed")
+            checks.fail("max_outliers", None, "a whole number under jit and vmap, where shapes are fixed")
         max_outliers = max(int(jnp.max(jnp.sum(at_edge > 1, 1))), 0 if step is not None else 1)
     rows = min(max_outliers, *cores.shape[1:])
     values, y = _roots(ensembles, at_edge[:, :rows] > 1 + 1e-12, y[:, :, :rows])

@@ -116,7 +116,8 @@ def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], key, t
         before = space.count
         space, images = grow(space, fresh, tolerance**2)
         if matched:
-            images = (real[:, None] & (before + jnp.arange(_FEW)[:, None] == jnp.arange(len(space.basis)))).astype(fresh.dtype)
+            new = real[:, None] & (before + jnp.arange(_FEW)[:, None] == jnp.arange(len(space.basis)))
+            images = new.astype(fresh.dtype)
         else:
             images = images - (images @ matrix.left.basis.T) @ matrix.left.basis
         return i + _FEW, space, revealed + deviation * images.T @ jnp.where(real[:, None], directions, 0)

@@ -24,7 +24,7 @@ from ..networks import DeepLinear
 from .gaussian import GaussianMatrix, default_tolerance
 from .history import WeightHistory
 
-_NUMBERS = ("width_ratio", "sample_ratio", "gamma0", "init_variance", "label_noise", "learning_rate")
+_NUMBERS = ("width_ratio", "sample_ratio", "gamma", "init_variance", "label_noise", "learning_rate")
 _LEAST_NOISE = 1e-6  # where derivatives are taken: at zero noise the noise itself, of size sqrt(label_noise), has none
 
 
@@ -80,19 +80,17 @@ def train(net: DeepLinear, capacity: int | None = None) -> Trajectory:
     """
     capacity = query_capacity(net.steps, net.batch) if capacity is None else checks.integer("capacity", capacity, 1)
     numbers = jnp.stack([jnp.asarray(getattr(net, name), float) for name in _NUMBERS])
-    return _train(net.hidden_layers, net.steps, net.parameterization, net.batch, min(capacity, net.steps + 1), numbers)
+    return _train(net.hidden_layers, net.steps, net.batch, min(capacity, net.steps + 1), numbers)
 
 
-_STATIC = tuple(range(5))
+_STATIC = tuple(range(4))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=_STATIC)
 @functools.partial(jax.jit, static_argnums=_STATIC)
-def _train(hidden_layers, steps, parameterization, batch, capacity, numbers) -> Trajectory:
-    net = DeepLinear(hidden_layers=hidden_layers, steps=steps, parameterization=parameterization, batch=batch,
-                     **dict(zip(_NUMBERS, numbers, strict=True)))  # fmt: skip
-    L, nu, alpha = hidden_layers, net.width_ratio, net.sample_ratio
-    kappa, scale = net.learning_rate * net.gamma / jnp.sqrt(nu), 1 / (net.gamma * jnp.sqrt(nu))
+def _train(L, steps, batch, capacity, numbers) -> Trajectory:
+    nu, alpha, gamma, variance, label_noise, learning_rate = numbers
+    kappa, scale = learning_rate * gamma / jnp.sqrt(nu), 1 / (gamma * jnp.sqrt(nu))
     times = steps + 1
 
     # Coefficients of each space: start vector and fresh noise | innovations from the matrix below | from that above.
@@ -102,19 +100,19 @@ def _train(hidden_layers, steps, parameterization, batch, capacity, numbers) -> 
     samples = 1 + fresh[1] + capacity
     below = [0] + [0] * (L - 1) + [1]  # where the innovations of M_{l-1} begin in space l
     matrices = [
-        GaussianMatrix(nu if l == 0 else 1.0, net.init_variance, dims[l + 1], dims[l], capacity,
+        GaussianMatrix(nu if l == 0 else 1.0, variance, dims[l + 1], dims[l], capacity,
                        left_start=below[l + 1], right_start=own[0] if l == 0 else capacity)
         for l in range(L)
     ]  # fmt: skip
     inputs = GaussianMatrix(alpha, 1.0, samples, dims[0], capacity, 1 + fresh[1], 1 + fresh[0])
     beta = jnp.zeros(dims[0]).at[0].set(1.0)
-    noise = jnp.zeros(samples).at[0].set(jnp.sqrt(net.label_noise))
-    readout = jnp.zeros(dims[L]).at[0].set(jnp.sqrt(net.init_variance))
+    noise = jnp.zeros(samples).at[0].set(jnp.sqrt(label_noise))
+    readout = jnp.zeros(dims[L]).at[0].set(jnp.sqrt(variance))
 
     def descend(inputs, v, t):
         """The residual's mean square and the descent direction d = h^0."""
         if batch == "online":
-            square = v @ v + net.label_noise
+            square = v @ v + label_noise
             return inputs, square, v.at[1 + t].add(jnp.sqrt(square / alpha))
         inputs, _, image = inputs.forward(v)
         residual = image + noise

@@ -1,5 +1,7 @@
 """What passes from level 1 to level 2: the weight history of one layer."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -51,20 +53,20 @@ class WeightHistory(eqx.Module):
         return eqx.tree_at(lambda h: (h.left_response, h.right_response), self, replace_fn=jnp.zeros_like)
 
     def compressed(self, tolerance: float, rank: int | None = None) -> "WeightHistory":
-        """The same spikes over their leading directions, those of more than `tolerance` of the largest.
+        """The same spikes over their leading directions: all those of more than `tolerance` of the largest, and as many
+        as make their number a multiple of 8, so that compiled functions serve many histories.
 
         The responses to the directions left out are left out too, so that the error is of the size of the tolerance.
-        Under `jit` and `grad`, where the number of directions cannot depend on numbers, it is `rank`.
+        Under `jit` and `vmap`, where the number of directions cannot depend on numbers, it is `rank`.
         """
-
-        def leading(queries):
-            queries = jax.lax.stop_gradient(queries)
-            _, sizes, directions = jnp.linalg.svd(queries, full_matrices=False)
-            kept = int(np.sum(sizes > tolerance * sizes[0])) if checks.known(sizes) else rank
-            return directions[: max(1, kept)].T
-
         if not len(self.rates):
             return self
-        L, R = leading(self.left_queries), leading(self.right_queries)
+        _, sizes, directions = zip(*(
+            jnp.linalg.svd(jax.lax.stop_gradient(queries), full_matrices=False)
+            for queries in (self.left_queries, self.right_queries)
+        ), strict=True)  # fmt: skip
+        if checks.known(sizes[0]):
+            rank = 8 * math.ceil(max(int(np.sum(each > tolerance * each[0])) for each in sizes) / 8)
+        L, R = (each[:rank].T for each in directions)
         return WeightHistory(self.aspect, self.variance, self.left_queries @ L, self.right_queries @ R,
                              L.T @ self.left_response @ R, R.T @ self.right_response @ L, self.rates)  # fmt: skip

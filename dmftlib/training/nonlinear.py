@@ -18,6 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
 
 from ..networks import Nonlinear
@@ -30,6 +31,7 @@ class LayerHistory(eqx.Module):
     """All that level 2 needs to know of M_l (aspect 1), over the orthonormal directions of its queries.
 
     left_queries   (times, P, K, r)  g^{l+1};  right_queries (times, P, r)  phi(h^l)
+    left_time      (r,)     step at which each direction was new;  right_time (r,)
     core           (r, r)   Q_L^T M(0) Q_R
     left_images    (r, r)   Q_L^T M(0) M(0)^T Q_L;   right_images (r, r)  Q_R^T M(0)^T M(0) Q_R
     rates          (steps, P, K)  the spike of step t is sum over mu and k of rates g phi^T / N
@@ -38,6 +40,8 @@ class LayerHistory(eqx.Module):
     variance: Float[Array, ""]
     left_queries: Float[Array, "times P K r"]
     right_queries: Float[Array, "times P r"]
+    left_time: Int[Array, " r"]
+    right_time: Int[Array, " r"]
     core: Float[Array, "r r"]
     left_images: Float[Array, "r r"]
     right_images: Float[Array, "r r"]
@@ -51,7 +55,9 @@ class Trajectory(eqx.Module):
     train_loss        (times,)  squared residuals summed over outputs, averaged over the P samples
     feature_kernels   L of (times, P, P)  <phi(h^l) phi(h^l)>;  gradient_kernels  L of (times, P, K, P, K)  <g^l g^l>
     layers            LayerHistory of M_1 ... M_{L-1}
-    top_features      (times, P, S)  phi(h^L), and bottom_gradients (times, P, K, S)  g^1, if asked for
+    top_features      (times, P, times, P)  <phi(h^L(s)) phi(h^L(t))>, and
+    bottom_gradients  (times, P, K, times, P, K)  <g^1(s) g^1(t)>, if asked for
+    finite_steps      number of finite entries;  full: some direction found no room
     ranks             (L-1, 2)  directions of the backward and forward queries;  used (L,)  sizes of the bases
     """
 
@@ -68,40 +74,53 @@ class Trajectory(eqx.Module):
     used: Int[Array, " spaces"]
 
 
-def capacities(net: Nonlinear, rank: int, sites: int) -> tuple:
+def _capacities(L, K, shape, rank, sites):
     """Rows of the query bases and of the bases of the L spaces."""
-    L, inputs = net.hidden_layers, len(net.inputs) + len(net.test_inputs)
     start = [1] * L
-    start[0] += min(inputs, net.inputs.shape[1])
-    start[-1] += net.targets.shape[1]
+    start[0] += min(shape)
+    start[-1] += K
     neighbours = [2 * rank * ((l > 0) + (l < L - 1)) for l in range(L)]
     return rank + 4, [min(a + b, sites) + 4 for a, b in zip(start, neighbours, strict=True)]
 
 
-def memory(net: Nonlinear, rank: int, sites: int, itemsize: int = 8, fields: bool = True) -> int:
+def memory(net: Nonlinear, rank: int, sites: int, itemsize: int = 8, two_time: bool = True) -> int:
     """Bytes that `train` needs, roughly."""
     P, K = net.targets.shape
     inputs, times, L = len(net.inputs) + len(net.test_inputs), net.steps + 1, net.hidden_layers
-    queries, spaces = capacities(net, rank, sites)
+    queries, spaces = _capacities(L, K, (inputs, net.inputs.shape[1]), rank, sites)
     small = 6 * (L - 1) * max(spaces) * (max(spaces) + queries) + times * L * (P * K) ** 2
-    kept = times * P * (K + 1) * sites if fields else 0
+    kept = times * P * (K + 1) * sites if two_time else 0
     return itemsize * (sites * (sum(spaces) + 4 * L * (inputs + P * K)) + kept + small)
 
 
-@functools.partial(jax.jit, static_argnames=("sites", "rank", "tolerance", "matched", "fields", "dtype"))
-def train(net: Nonlinear, numbers, weights, key, *, sites, rank, tolerance=1e-4, matched=True, fields=False,
-          dtype=float) -> Trajectory:  # fmt: skip
-    """One sample of `sites` sites, trained. numbers = (gamma0, init_variance, learning_rate); weights (steps, P) those
-    of the samples in each gradient. `rank`: room for the directions of the queries on each side of a matrix, those of
-    less than `tolerance` of the largest query being forgotten.
+def train(net: Nonlinear, key, *, sites: int, rank: int, tolerance=1e-4, matched=True, two_time=False,
+          dtype="float64") -> Trajectory:  # fmt: skip
+    """One sample of `sites` sites, trained.
+
+    rank       room for the directions of the queries on each side of a matrix
+    tolerance  directions of less than this share of the largest query are forgotten
+    matched    fresh vectors of exact moments, for the limit; otherwise the networks of width `sites` themselves
+    two_time   also the kernels between different times of phi(h^L) and g^1
+
+    Derivatives with respect to gamma0, init_variance and learning_rate, at fixed random numbers, are carried forward
+    whichever mode JAX is asked for; those with respect to the data are refused.
     """
+    numbers = jnp.stack([jnp.asarray(x, float) for x in (net.gamma0, net.init_variance, net.learning_rate)])
+    data = (net.inputs, net.targets, net.test_inputs, jnp.asarray(net.sample_weights()), key)
+    static = (net.hidden_layers, net.activation, net.steps, sites, rank, tolerance, matched, two_time, dtype)
+    return _train(static, data, numbers)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=0)
+def _train(static, data, numbers) -> Trajectory:
+    L, phi, steps, sites, rank, tolerance, matched, two_time, dtype = static
+    inputs, targets, test_inputs, weights, key = data
     gamma0, variance, learning_rate = numbers.astype(dtype)
-    deviation, phi = jnp.sqrt(variance), net.activation
-    L, (P, K) = net.hidden_layers, net.targets.shape
-    targets, times = net.targets.astype(dtype), net.steps + 1
-    x = jnp.concatenate([net.inputs, net.test_inputs]).astype(dtype)
+    deviation, times, targets, (P, K) = jnp.sqrt(variance), steps + 1, targets.astype(dtype), targets.shape
+    x = jnp.concatenate([inputs, test_inputs]).astype(dtype)
     gram = x @ x.T / x.shape[1]
-    query_rows, space_rows = capacities(net, rank, sites)
+    query_rows, space_rows = _capacities(L, K, x.shape, rank, sites)
     weights = jnp.concatenate([weights.astype(dtype), jnp.zeros((1, P), dtype)])
     keys = jax.random.split(key, 2)
 
@@ -115,11 +134,12 @@ def train(net: Nonlinear, numbers, weights, key, *, sites, rank, tolerance=1e-4,
     matrices = [Matrix.unknown(spaces[l + 1], spaces[l], query_rows) for l in range(L - 1)]
 
     def answered(matrix, space_in, space_out, block, key):
-        """M(t) times a block of vectors: the matrix and the spaces that know of it, the block's coordinates, M(t) block."""
+        """M(t) times a block of vectors: matrix and spaces that know of it, the block's coordinates, and M(t) block."""
         largest = jax.lax.stop_gradient(jnp.max(jnp.mean(block**2, 1)))
         space_in, coordinates = grow(space_in, block, tolerance**2 * jnp.maximum(largest, matrix.right_largest))
         matrix, space_out = query(matrix, space_out, coordinates, key, tolerance, deviation, matched)
-        return matrix, space_in, space_out, coordinates, coordinates @ (matrix.revealed + matrix.spikes).T @ space_out.basis
+        image = coordinates @ (matrix.revealed + matrix.spikes).T @ space_out.basis
+        return matrix, space_in, space_out, coordinates, image
 
     def start_readout(space, features):
         """w(0), independent of everything; if matched, orthogonal to the features, so that f(0) = 0."""
@@ -127,7 +147,7 @@ def train(net: Nonlinear, numbers, weights, key, *, sites, rank, tolerance=1e-4,
         if matched:
             rest = features - space.coordinates(features) @ space.basis
             overlaps = rest @ rest.T
-            ridge = 1e-13 if dtype == jnp.float64 or dtype is float else 1e-6
+            ridge = 50 * jnp.finfo(dtype).eps
             overlaps = overlaps + ridge * jnp.trace(overlaps) * jnp.eye(len(rest), dtype=dtype)
             for _ in range(2):
                 w = w - space.coordinates(w) @ space.basis
@@ -181,17 +201,49 @@ def train(net: Nonlinear, numbers, weights, key, *, sites, rank, tolerance=1e-4,
         gradient_kernels = tuple(jnp.einsum("mks,njs->mknj", g, g) / sites for g in gradients)
         record = (predictions, loss, feature_kernels, gradient_kernels)
         record = jax.tree.map(lambda x: jnp.where(alive, x, jnp.nan), record)
-        queries = ([b.reshape(P, K, -1) for b in left], [a[:P] for a in right], jnp.where(alive, rates, 0.0))
-        kept = (features[-1][:P], gradients[0]) if fields else (None, None)
+        ranks = jnp.array([[m.left.count, m.right.count] for m in matrices], int).reshape(L - 1, 2)
+        queries = ([b.reshape(P, K, -1) for b in left], [a[:P] for a in right], jnp.where(alive, rates, 0.0), ranks)
+        kept = (features[-1][:P], gradients[0]) if two_time else None
         return (tuple(matrices), tuple(spaces), h1, w, start, going_on), (record, queries, kept, alive)
 
     start = (tuple(matrices), tuple(spaces), h1, jnp.zeros((K, sites), dtype), jnp.zeros((), dtype), jnp.asarray(True))
-    (matrices, spaces, *_), (record, (left, right, rates), kept, alive) = jax.lax.scan(step, start, jnp.arange(times))
-    layers = tuple(_history(*parts, variance, rates[: net.steps]) for parts in zip(matrices, left, right, strict=True))
+    (matrices, spaces, *_), (record, (left, right, rates, ranks), kept, alive) = jax.lax.scan(
+        step, start, jnp.arange(times))
+    layers = tuple(_history(*parts, variance, rates[:steps])
+                   for parts in zip(matrices, left, right, ranks.transpose(1, 2, 0), strict=True))
+    grams = (None, None)
+    if two_time:
+        rows = [field.reshape(-1, sites) for field in kept]
+        grams = [(r @ r.T / sites).reshape(2 * f.shape[:-1]) for r, f in zip(rows, kept, strict=True)]
     full = functools.reduce(jnp.logical_or, [s.full for s in spaces] + [m.full for m in matrices])
-    ranks = jnp.array([[m.left.count, m.right.count] for m in matrices], int).reshape(L - 1, 2)
     used = jnp.stack([s.count for s in spaces])
-    return Trajectory(*record, layers, *kept, alive.sum(), full, ranks, used)
+    return Trajectory(*record, layers, *grams, alive.sum(), full, ranks[-1], used)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _slopes(static, data, numbers):
+    """Derivatives of the floating-point outputs: a leading axis for the three numbers."""
+
+    def floats(numbers):
+        return eqx.filter(_train.fun(static, data, numbers), eqx.is_inexact_array)
+
+    return jax.vmap(lambda direction: jax.jvp(floats, (numbers,), (direction,))[1])(jnp.eye(3))
+
+
+def _train_jvp(static, primals, tangents):
+    (data, numbers), (data_tangents, tangent) = primals, tangents
+    if not all(isinstance(x, SymbolicZero) for x in jax.tree.leaves(data_tangents, is_leaf=lambda x: x is None)):
+        raise ValueError("derivatives with respect to inputs and targets are not there; only gamma0, init_variance and "
+                         "learning_rate can be differentiated")  # fmt: skip
+    value, slopes = _train(static, data, numbers), _slopes(static, data, numbers)
+
+    def along(value, slope):
+        return np.zeros(value.shape, jax.dtypes.float0) if slope is None else jnp.tensordot(tangent, slope, 1)
+
+    return value, jax.tree.map(along, value, slopes)
+
+
+_train.defjvp(_train_jvp, symbolic_zeros=True)
 
 
 def _root(gram):
@@ -205,8 +257,9 @@ def _spiked(matrix, left, right, rates):
     return eqx.tree_at(lambda m: m.spikes, matrix, matrix.spikes + weighted.T @ right)
 
 
-def _history(matrix, left, right, variance, rates):
+def _history(matrix, left, right, ranks, variance, rates):
     Q_L, Q_R, M = matrix.left.basis, matrix.right.basis, matrix.revealed
+    left_time, right_time = (jnp.searchsorted(count, jnp.arange(len(Q_L)), side="right") for count in ranks)
     from_left, from_right = Q_L @ M, Q_R @ M.T
-    return LayerHistory(variance, left @ Q_L.T, right @ Q_R.T, from_left @ Q_R.T, from_left @ from_left.T,
-                        from_right @ from_right.T, rates)  # fmt: skip
+    return LayerHistory(variance, left @ Q_L.T, right @ Q_R.T, left_time, right_time, from_left @ Q_R.T,
+                        from_left @ from_left.T, from_right @ from_right.T, rates)  # fmt: skip

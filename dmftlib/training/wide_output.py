@@ -83,6 +83,7 @@ def _alive(trajectory) -> Trajectory:
                         if x.shape[:1] == alive.shape else x, trajectory)  # fmt: skip
 
 
+@eqx.filter_jit
 def modes(net: WideOutput, s) -> tuple[Array, Array]:
     """F and k (steps+1, ...) of modes of the target with singular values s (...), as N -> infinity at fixed C and D.
 
@@ -132,6 +133,14 @@ def edge_correction(net: WideOutput, s=None, others=None) -> Float[Array, " time
     share = np.append(weights, 0.0) + np.eye(len(pairs))[-1] * np.array(
         [only_right, only_left, only_right, only_left])[:, None]  # fmt: skip
 
+    change = jnp.einsum("ep,ept->t", share, _pair_gains(net, jnp.asarray(s, float), jnp.asarray(pairs)))
+    return jnp.append(jnp.inf, change / (2 * jnp.sqrt(modes(net, s)[1][1:])))
+
+
+@eqx.filter_jit
+def _pair_gains(net, s, others):
+    """Half the second derivative (4, others, steps) of the eigenvalue of K(t) that belongs to s, by the coupling of s
+    to each of the others in the start of K, Q, F_12 or F_21."""
     def largest(other, source, size):
         """Top eigenvalue of K(t) for the modes s and `other`, the start perturbed in K, Q, F_12 or F_21."""
         off = jnp.array([[0.0, 1.0], [1.0, 0.0]])
@@ -156,6 +165,4 @@ def edge_correction(net: WideOutput, s=None, others=None) -> Float[Array, " time
         slope = lambda size: jax.jvp(lambda x: largest(other, source, x), (size,), (1.0,))[1]  # noqa: E731
         return jax.jvp(slope, (0.0,), (1.0,))[1] / 2
 
-    gains = jax.vmap(jax.vmap(second, (0, None)), (None, 0))(jnp.asarray(pairs), jnp.arange(4))
-    change = jnp.einsum("ep,ept->t", share, gains)
-    return jnp.append(jnp.inf, change / (2 * jnp.sqrt(modes(net, s)[1][1:])))
+    return jax.vmap(jax.vmap(second, (0, None)), (None, 0))(others, jnp.arange(4))

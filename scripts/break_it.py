@@ -1,0 +1,254 @@
+"""Break a copy of the repository in each way that the checks are there for; fail unless the check in charge notices.
+
+    python scripts/break_it.py          the short form: sources, contracts, excerpts of notebooks (a slow pytest)
+    python scripts/break_it.py --long   also whole notebooks, and the built site if there is one in _build/html
+
+Prints a table: what was broken, which check caught it. The checks must pass before anything is broken.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).parents[1]
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "_build", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info",
+                                  "shared")
+BOOK, CONTRACTS = "tests/test_book.py", "tests/test_contracts.py"
+TEXT, FIGURE = "book/excerpts/text.ipynb", "book/excerpts/figure.ipynb"
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """`edit` is applied to `file` of the copy; then `check` (a test, a notebook or a script) must fail, and say so."""
+
+    what: str
+    file: str
+    edit: Callable[[Path], object]
+    check: str
+    says: str = ""
+
+
+def pattern(old: str, new: str, count: int = 1) -> Callable:
+    """Replace a regular expression in a text file (of a notebook: in its JSON)."""
+    return lambda path: path.write_text(re.sub(old, new, path.read_text(), count=count))
+
+
+def cells(change: Callable) -> Callable:
+    """Apply `change` to the list of code cells of a notebook."""
+    def edit(path):
+        notebook = json.loads(path.read_text())
+        change([cell for cell in notebook["cells"] if cell["cell_type"] == "code"])
+        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False))
+    return edit
+
+
+def _figures(code: list) -> list:
+    return [cell for cell in code if "figure" in cell["metadata"].get("mystnb", {})]
+
+
+def _number(cell: dict) -> bool:
+    return any("text/plain" in output.get("data", {}) and "image/png" not in output["data"]
+               and re.search(r"\d", "".join(output["data"]["text/plain"])) for output in cell["outputs"])
+
+
+def _strip(code: list) -> None:
+    for cell in code:
+        cell.update(outputs=[], execution_count=None)
+
+
+def _edit_number(code: list) -> None:
+    data = next(output["data"] for output in code[-1]["outputs"] if "text/plain" in output.get("data", {}))
+    data["text/plain"] = re.sub(r"\d", lambda d: str((int(d[0]) + 1) % 10), "".join(data["text/plain"]), count=1)
+
+
+def _move_a_curve(path: Path) -> None:
+    """Move one point of the first curve of a stored figure by half a percent."""
+    record = json.loads(path.read_text())
+    values = next(ax for ax in record["axes"] if "lines" in ax)["lines"][0]["y"]["values"]
+    largest = max(range(len(values)), key=lambda i: abs(values[i]))
+    values[largest] *= 1.005
+    path.write_text(json.dumps(record))
+
+
+def _cover_a_corner(path: Path) -> None:
+    with Image.open(path) as image:
+        broken = image.convert("L")
+    corner = (0, 0, broken.width // 4, broken.height // 4)
+    broken.paste(ImageOps.invert(broken.crop(corner)), corner)
+    broken.save(path)
+
+
+def _excerpt(books: list[Path], wanted: Callable, target: Path) -> dict:
+    """Write the shortest beginning of a chapter whose last code cell is as wanted; return that cell."""
+    best = None
+    for path in books:
+        notebook = json.loads(path.read_text())
+        end = next((i for i, c in enumerate(notebook["cells"]) if c["cell_type"] == "code" and wanted(c)), None)
+        if end is not None and (best is None or end < len(best["cells"]) - 1):
+            best = notebook | dict(cells=notebook["cells"][: end + 1])
+    assert best is not None, "no chapter has such a cell"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(best))
+    return best["cells"][-1]
+
+
+def short_form(chapter: str, figure: str) -> list[Corruption]:
+    bulk, outliers, record = "dmftlib/spectra/bulk.py", "dmftlib/spectra/outliers.py", f"book/_data/figures/{figure}"
+    return [
+        Corruption("variance in the library 5% larger", bulk,
+                   pattern(r"c, v = self\.aspect, self\.variance", "c, v = self.aspect, 1.05 * self.variance"),
+                   f"{CONTRACTS}::test_contract[eq-transforms]"),
+        Corruption("sign of a response in the library", outliers,
+                   pattern(r"jnp\.hstack\(\[B\.T, none_R\]\)", "jnp.hstack([-B.T, none_R])"),
+                   f"{CONTRACTS}::test_contract[eq-overlap-matrix]"),
+        Corruption("outputs stripped", chapter, cells(_strip), f"{BOOK}::test_cells_were_executed_in_order"),
+        Corruption("a cell executed out of order", chapter, cells(lambda code: code[-1].update(execution_count=1)),
+                   f"{BOOK}::test_cells_were_executed_in_order"),
+        Corruption("a picture deleted", chapter, cells(lambda code: _figures(code)[0].update(outputs=[])),
+                   f"{BOOK}::test_outputs_are_there"),
+        Corruption("a warning in the output", chapter, cells(lambda code: code[-1]["outputs"].append(
+            dict(output_type="stream", name="stderr", text=["overflow"]))),
+            f"{BOOK}::test_no_errors_and_no_warnings_in_outputs"),
+        Corruption("a cell skipped without a reason", chapter,
+                   cells(lambda code: code[0]["metadata"].update(tags=["nbval-skip"])),
+                   f"{BOOK}::test_nothing_is_switched_off_in_silence"),
+        Corruption("a test skipped without a reason", "tests/test_bulk.py",
+                   pattern(r"\ndef test_", "\n@pytest.mark.skip(reason='')\ndef test_"),
+                   f"{BOOK}::test_nothing_is_switched_off_in_silence"),
+        Corruption("alt text removed", chapter,
+                   cells(lambda code: _figures(code)[0]["metadata"]["mystnb"].pop("image")),
+                   f"{BOOK}::test_figures_have_name_caption_and_alt_text"),
+        Corruption("caption cut down to a title", chapter,
+                   cells(lambda code: _figures(code)[0]["metadata"]["mystnb"]["figure"].update(caption="Outliers")),
+                   f"{BOOK}::test_figures_have_name_caption_and_alt_text"),
+        Corruption("record of a figure deleted", record + ".png", Path.unlink,
+                   f"{BOOK}::test_every_figure_has_its_record"),
+        Corruption("a figure no longer referred to", chapter, pattern(r"\{numref\}`fig-", "{numref}`figure-", 0),
+                   f"{BOOK}::test_every_figure_is_referred_to"),
+        Corruption("a broken reference", chapter, pattern(r"\{eq\}`eq-", "{eq}`eq-no-"),
+                   f"{BOOK}::test_every_reference_resolves"),
+        Corruption("a link to a page that is not there", "book/index.md", pattern(r"<03_spikes>", "<03_spike>"),
+                   f"{BOOK}::test_every_reference_resolves"),
+        Corruption("an equation no longer referred to", chapter, pattern(r"\{eq\}`eq-", "equation `eq-", 0),
+                   f"{BOOK}::test_every_numbered_equation_is_referred_to"),
+        Corruption("a contract removed", "book/derivations/spikes.py",
+                   pattern(r"(?s)\nCONTRACTS = \[\n.*?\n    Contract\(", "\nCONTRACTS = [\n    Contract("),
+                   f"{BOOK}::test_every_numbered_equation_is_under_contract"),
+        Corruption("a label given twice", chapter, pattern(r"\(eq-[\w-]+\)(?=(.|\n)*\((eq-[\w-]+)\))", r"(\2)"),
+                   f"{BOOK}::test_labels_are_unique"),
+        Corruption("a symbol struck from the notation", "book/notation.md", pattern(r"\* - \$\\sigma\^2\$", "* - "),
+                   f"{BOOK}::test_every_symbol_is_in_the_notation_table"),
+        Corruption("a misspelt citation", chapter, pattern(r"\{cite\}`", "{cite}`x"),
+                   f"{BOOK}::test_citations_resolve_both_ways"),
+        Corruption("a solution removed", chapter, pattern(r"\{solution(-start)?\} ", "{note} "),
+                   f"{BOOK}::test_exercises_and_solutions_belong_together"),
+        Corruption("MathJax from elsewhere", "_config.yml", pattern("sphinx-mathjax-offline,?", ""),
+                   f"{BOOK}::test_the_site_is_configured_to_need_no_other"),
+        Corruption("a printed number edited", TEXT, cells(_edit_number), TEXT, "Cell outputs differ"),
+        Corruption("a curve of a stored figure moved", record + ".json", _move_a_curve, FIGURE, ".y.values"),
+    ]
+
+
+def long_form(figure: str) -> list[Corruption]:
+    page = "_build/html/book/03_spikes.html"
+    whole = [
+        Corruption("a stored picture changed", f"book/_data/figures/{figure}.png", _cover_a_corner, FIGURE, "picture:"),
+        Corruption("a colour of the figures changed", "dmftlib/plotting.py",
+                   pattern(r'THEORY(.*?)= "#\w\w', r'THEORY\1= "#77'), FIGURE, ".style"),
+        Corruption("variance in the library 5% larger", "dmftlib/spectra/bulk.py",
+                   pattern(r"c, v = self\.aspect, self\.variance", "c, v = self.aspect, 1.05 * self.variance"),
+                   "book/03_spikes.ipynb", "is not the figure on record"),
+    ]
+    site, browser = "scripts/check_site.py", "scripts/check_browser.py"
+    if not (ROOT / page).exists():
+        print("No site in _build/html (make book): its checks were NOT tried.")
+        return whole
+    whole += [
+        Corruption("a script from a CDN", page,
+                   pattern("</head>", '<script src="https://cdn.org/a.js"></script></head>'), site),
+        Corruption("a link to an anchor that is not there", page, pattern(r'href="#', 'href="#no-'), site),
+        Corruption("a picture lost", page, pattern(r'src="\.\./_images/', 'src="../_images/no-'), site),
+        Corruption("MathJax lost", "_build/html/_static/mathjax/tex-chtml.js", Path.unlink, site),
+    ]
+    if shutil.which("chromium"):
+        whole += [
+            Corruption("an equation that does not parse", page, pattern(r"\\\[", r"\\[\\frac{1}{\\left("), browser),
+            Corruption("a page wider than a phone", page,
+                       pattern("<h1>", '<div style="width: 900px">x</div><h1>'), browser),
+            Corruption("a page that fetches when it runs", page,
+                       pattern("</head>", "<script>fetch('ht' + 'tps://cdn.org/a')</script></head>"), browser),
+        ]
+    return whole
+
+
+def run(copy: Path, *checks: str) -> subprocess.CompletedProcess:
+    """Tests and notebooks with pytest (several at once), a script on the built site."""
+    if checks[0].startswith("scripts/"):
+        command = [checks[0], "_build/html"]
+    else:
+        command = ["-m", "pytest", "-p", "no:cacheprovider", "--nbval", *checks]
+    environment = os.environ | dict(PYTHONPATH=f"{copy}:{copy / 'book'}", JAX_PLATFORMS="cpu", JAX_ENABLE_X64="1",
+                                    PYTHONDONTWRITEBYTECODE="1", PYTHONWARNINGS="ignore::DeprecationWarning")
+    environment.pop("FIGURES", None)
+    return subprocess.run([sys.executable, *command], cwd=copy, env=environment, text=True, capture_output=True)
+
+
+def caught(copy: Path, corruption: Corruption) -> bool:
+    """Break the copy, run the check, mend the copy. True if the check failed, for the reason given."""
+    path = copy / corruption.file
+    before = path.read_bytes()
+    corruption.edit(path)
+    try:
+        if path.exists() and path.read_bytes() == before:
+            sys.exit(f"{corruption.what}: found nothing to break in {corruption.file}; mend scripts/break_it.py")
+        result = run(copy, corruption.check)
+        return result.returncode == 1 and corruption.says in result.stdout + result.stderr
+    finally:
+        path.write_bytes(before)
+
+
+def main(long: bool) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "book"
+        shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+        if long and (ROOT / "_build/html").exists():
+            shutil.copytree(ROOT / "_build/html", copy / "_build/html")
+        chapters = sorted((copy / "book").glob("[0-9]*.ipynb"))
+        _excerpt(chapters, _number, copy / TEXT)
+        shown = _excerpt(chapters, lambda cell: "figure" in cell["metadata"].get("mystnb", {}), copy / FIGURE)
+        figure = shown["metadata"]["mystnb"]["figure"]["name"]
+        corruptions = short_form("book/03_spikes.ipynb", figure) + (long_form(figure) if long else [])
+        checks = list(dict.fromkeys(corruption.check for corruption in corruptions))
+        tests = [check for check in checks if not check.startswith("scripts/")]
+        for group in (tests, *([script] for script in checks if script not in tests)):
+            whole = run(copy, *group)
+            if whole.returncode != 0:
+                print(whole.stdout[-3000:], whole.stderr[-3000:])
+                sys.exit("The checks fail before anything is broken.")
+        missed = 0
+        print(f"{'corruption':42s} caught by", flush=True)
+        for corruption in corruptions:
+            start = time.perf_counter()
+            found = caught(copy, corruption)
+            missed += not found
+            verdict = corruption.check if found else f"NOTHING ({corruption.check} passed)"
+            print(f"{corruption.what:42s} {verdict}  [{time.perf_counter() - start:.0f} s]", flush=True)
+    print(f"{len(corruptions) - missed} of {len(corruptions)} corruptions caught.")
+    return missed
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--long", action="store_true", help="also whole notebooks and the built site")
+    sys.exit(min(main(parser.parse_args().long), 1))
