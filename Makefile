@@ -10,6 +10,7 @@ NOTEBOOKS := $(wildcard book/*.ipynb)
 export JAX_PLATFORMS := cpu
 export JAX_ENABLE_X64 := 1
 export OPENBLAS_NUM_THREADS := 1
+test fast: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
 .PHONY: book test fast lint figures notebooks clean
@@ -25,15 +26,14 @@ book: $(READY)
 	$(BIN)/python scripts/check_site.py _build/html
 
 test: $(READY) lint
-	$(BIN)/python -m pytest tests dmftlib --doctest-modules
+	$(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 -n 2 --dist loadfile book
 
 fast: $(READY)
-	$(BIN)/python -m pytest tests dmftlib --doctest-modules -m "not slow"
+	$(BIN)/python -m pytest tests dmftlib --doctest-modules -n 2 -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/pyright
 
 # The outputs and figures committed are those of the code committed. `make test` compares both with a fresh run, in which
 # book/conftest.py puts book/figure_check.py in the place of matplotlib's inline backend.

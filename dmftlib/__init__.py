@@ -14,7 +14,7 @@ import jax
 
 if "JAX_ENABLE_X64" not in os.environ and not jax.config.jax_enable_x64:
     jax.config.update("jax_enable_x64", True)
-    logging.getLogger(__name__).warning("dmftlib: turned on JAX's 64-bit mode (JAX_ENABLE_X64=0 or 1 decides otherwise)")
+    logging.getLogger(__name__).warning("dmftlib: turned on JAX 64-bit mode (JAX_ENABLE_X64=0 or 1 decides otherwise)")
 
 from . import empirical  # noqa: E402
 from .compare import compare  # noqa: E402

@@ -8,7 +8,7 @@ from . import SpikedEnsemble, outliers
 
 
 def main(path: str = "dmftlib.png") -> None:
-    """M0 + theta (M0 v) v^T: its outlier in theory, in simulated 400 x 400 matrices, and if the spike were independent."""
+    """M0 + theta (M0 v) v^T: its outlier in theory, in 400 x 400 matrices, and if the spike were independent."""
     seeds, n, strengths = 10, 400, np.array([0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
     simulated = np.empty((seeds, len(strengths)))
     for seed in range(seeds):

@@ -14,7 +14,7 @@ from .training import deep_linear
 from .training.history import WeightHistory
 
 _DROPPED = 1e-5  # a query history that had to drop more is reported
-_COMPRESSION, _COMPRESSION_OF_SLOPES = 1e-6, 1e-12  # of the histories that level 2 sees; slopes need more directions
+_COMPRESSION, _COMPRESSION_OF_SLOPES = 1e-5, 1e-12  # of the histories that level 2 sees; slopes need more directions
 
 
 class SolveError(RuntimeError):

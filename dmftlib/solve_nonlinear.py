@@ -1,4 +1,4 @@
-"""The solution of a nonlinear network: level 1 from independent batches of samples, level 2 from their pooled moments."""
+"""The solution of a nonlinear network: level 1 in independent batches of samples, level 2 from their pooled moments."""
 
 import os
 
@@ -86,11 +86,11 @@ class NonlinearSolution(eqx.Module):
         return features, gradients
 
     def responses(self, layer: int):
-        """B (steps+1, P, K, steps+1, P) = <d g^{l+1}/d u> and A (steps+1, P, steps+1, P, K) = <d phi(h^l)/d r>, l = layer.
+        """B (steps+1, P, K, steps+1, P) = <d g^{l+1}/d u>, A (steps+1, P, steps+1, P, K) = <d phi(h^l)/d r>, l = layer.
 
-        u and r are the innovations of M_l(0) phi(h^l) and M_l(0)^T g^{l+1}. By Stein's lemma <g u> = variance B, so that
-        no derivative of the activation is taken. Where queries are linearly dependent only sums of responses have a
-        meaning; these are the smallest.
+        u and r are the innovations of M_l(0) phi(h^l) and M_l(0)^T g^{l+1}. By Stein's lemma <g u> = variance B, so
+        that no derivative of the activation is taken. Where queries are linearly dependent only sums of responses
+        have a meaning; these are the smallest.
         """
         history = self._layer(layer)
 
@@ -142,14 +142,14 @@ class NonlinearSolution(eqx.Module):
                  tolerance: float = 1e-3) -> Outliers:  # fmt: skip
         """Outliers of W^layer / sqrt(N), and their overlaps with the queries of the updates.
 
-        Left with g_{mu k}(s), index (s P + mu) K + k, right with phi(h_mu(s)), index s P + mu, s = 0 ... steps-1. At one
-        step, values (k,); without `step` at all of them, (steps+1, k), padded with NaN. `max_outliers` sets k and has to
-        be given under `jit` and `grad`. Directions of less than `tolerance` of the largest among the queries are left
-        out. With `independent` the spikes are taken as independent of the initial weights, which is wrong: it is there
-        to be compared with.
+        Left with g_{mu k}(s), index (s P + mu) K + k, right with phi(h_mu(s)), index s P + mu, s = 0 ... steps-1. At
+        one step, values (k,); without `step` at all of them, (steps+1, k), padded with NaN. `max_outliers` sets k and
+        has to be given under `jit`. Directions of less than `tolerance` of the largest among the queries are left out.
+        With `independent` the spikes are taken as independent of the initial weights, which is wrong: it is there to
+        be compared with.
         """
         history, step = self._layer(layer), self._step(step)
-        return _outliers(history, step, max_outliers, independent, tolerance)
+        return pooled_outliers(history, step, max_outliers, independent, tolerance)
 
     def escape_step(self, layer: int, number: int = 1) -> int | None:
         """The first step at which W^layer has at least `number` outliers, None if there is none."""
@@ -168,7 +168,8 @@ class NonlinearSolution(eqx.Module):
             return jnp.full_like(get(self), jnp.nan)
 
         def without(b):
-            return eqx.tree_at(lambda s: s.trajectory, self, jax.tree.map(lambda x: jnp.delete(x, b, 0), self.trajectory))
+            rest = jax.tree.map(lambda x: x[np.arange(count) != b], self.trajectory)
+            return eqx.tree_at(lambda s: s.trajectory, self, rest)
 
         values = jnp.stack([get(without(b)) for b in range(count)])
         return jnp.sqrt((count - 1) * jnp.var(values, 0))
@@ -177,7 +178,7 @@ class NonlinearSolution(eqx.Module):
         """The solution with about that many samples added, in new batches of the same size."""
         count = -(-checks.integer("samples", samples, 1) // self.sites)
         added = _batches(self.net, self.sites, self.rank, self.seed, self.batches, count)
-        joined = jax.tree.map(lambda *x: jnp.concatenate(x), self.trajectory, added)
+        joined = jax.tree.map(lambda *x: _numbers(x).concatenate(x), self.trajectory, added)
         return eqx.tree_at(lambda s: s.trajectory, self, joined)
 
     @property
@@ -228,14 +229,13 @@ def solve_nonlinear(net: Nonlinear, samples: int = 4000, seed: int = 0, batches:
                     accuracy: float | None = None) -> NonlinearSolution:  # fmt: skip
     """Solve the theory of a nonlinear network, by conditioning.
 
-    samples    sites in all, in `batches` independent batches, from which the standard errors come; the error falls as
-               samples^(-1/2)
+    samples    sites in all, roughly: in `batches` independent batches, from which the standard errors come, each of a
+               power of two, as quasi-random numbers like it
     rank       room for the directions of the queries of each matrix; if not given, it grows until nothing is dropped
     accuracy   the standard error of the predictions above which `status` reports too few samples
 
-    Raises ValueError for anything but a Nonlinear, and where the memory needed is more than this machine has. The cost is
-    samples x inputs x steps x rank. Under
-    `jit` and `grad` give `rank`.
+    Raises ValueError for anything but a Nonlinear, and where the memory needed is more than this machine has. The cost
+    is samples x inputs x steps x rank. Under `jit` and `grad` give `rank`.
 
     >>> inputs, targets = [[1.0, 0.0], [0.5, 1.0]], [1.0, -1.0]
     >>> net = Nonlinear(inputs=inputs, targets=targets, hidden_layers=1, learning_rate=0.5, steps=9)
@@ -246,14 +246,14 @@ def solve_nonlinear(net: Nonlinear, samples: int = 4000, seed: int = 0, batches:
     if not isinstance(net, Nonlinear):
         checks.fail("net", type(net).__name__, "a Nonlinear")
     batches = checks.integer("batches", batches, 1)
-    sites = checks.integer("samples", samples, 1) // batches
-    if sites < 10:
-        checks.fail("samples", samples, f"at least 10 for each of the {batches} batches")
+    if checks.integer("samples", samples, 1) < 16 * batches:
+        checks.fail("samples", samples, f"at least 16 for each of the {batches} batches")
+    sites = 2 ** round(np.log2(samples / batches))
     if accuracy is not None:
         checks.positive("accuracy", accuracy)
-    P, K = net.targets.shape
-    most = (net.steps + 1) * max(len(net.inputs) + len(net.test_inputs), P * K)
-    room = min(most, int(8 * most**0.5)) if rank is None else min(checks.integer("rank", rank, 1), most)
+    most, room = nonlinear.rank_guess(net)
+    if rank is not None:
+        room = min(checks.integer("rank", rank, 1), most)
     while True:
         trajectory = _batches(net, sites, room, seed, 0, batches)
         solution = NonlinearSolution(net, trajectory, sites, seed, room, accuracy)
@@ -268,14 +268,18 @@ def _batches(net, sites, rank, seed, first, count):
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > 0.8 * available:
         checks.fail("samples", f"{sites} a batch, which need {needed / 2**30:.1f} GiB",
-                    f"at most {0.8 * available / 2**30:.1f} GiB: more batches, fewer steps or inputs, or a smaller rank")
-    key = jax.random.key(checks.integer("seed", seed, 0))
-    runs = [nonlinear.train(net, jax.random.fold_in(key, b), sites=sites, rank=rank, two_time=True)
+                    f"at most {0.8 * available / 2**30:.1f} GiB: more batches, fewer inputs or steps, a smaller rank")
+    runs = [nonlinear.train(net, (checks.integer("seed", seed, 0), b), sites=sites, rank=rank, two_time=True)
             for b in range(first, first + count)]  # fmt: skip
-    return jax.tree.map(lambda *x: jnp.stack(x), *runs)
+    return jax.tree.map(lambda *x: _numbers(x).stack(x), *runs)
 
 
-def _outliers(histories, step, max_outliers, independent, tolerance) -> Outliers:
+def _numbers(arrays):
+    """NumPy, which has nothing to compile, unless JAX is tracing."""
+    return np if checks.known(arrays) else jnp
+
+
+def pooled_outliers(histories, step, max_outliers, independent, tolerance) -> Outliers:
     """Level 2 from the moments of the queries, averaged over the batches (first axis): the queries, unlike the
     directions, are the same in all of them."""
     rates = histories.rates.mean(0)

@@ -104,11 +104,11 @@ class _ModeSize(eqx.Module):
 
     net: WideOutput
 
-    @eqx.filter_jit
+    @jax.jit
     def __call__(self, s):
         return jnp.sqrt(wide_output.modes(self.net, s)[1][-1])
 
-    @eqx.filter_jit
+    @jax.jit
     def slope(self, s):
         return jax.jvp(self.__call__, (s,), (jnp.ones_like(s),))[1]
 

@@ -4,7 +4,8 @@ Depths 1, 2, 3 in both parameterizations: losses at three steps; at three more t
 at the last of them the squared cosines of its vectors with the two sides of the gradient of step QUERY.
 
 The networks are trained by `dmftlib.simulate`: raw weights, gradients by automatic differentiation, singular values by
-LAPACK, nothing of the theory. Writes book/_data/deep_linear.csv (ten minutes on two cores): python scripts/deep_linear.py
+LAPACK, nothing of the theory. Writes book/_data/deep_linear.csv (some minutes on two cores):
+python scripts/deep_linear.py
 """
 
 import sys
@@ -15,8 +16,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent.parent / "book"))
 import protocol  # noqa: E402
 
-from dmftlib.networks import DeepLinear  # noqa: E402
-from dmftlib.simulate import simulate  # noqa: E402
+import dmftlib as dm  # noqa: E402
 
 SHARED = dict(sample_ratio=1.5, gamma0=4.0, init_variance=0.5, label_noise=0.2, steps=40)
 NETWORKS = {
@@ -51,8 +51,8 @@ def measured(name, simulation):
 if __name__ == "__main__":
     samples = {}
     for dim in SIZES:
-        runs = [measured(name, simulate(DeepLinear(**setting), dim=dim, seeds=seeds(dim), seed=dim, overlaps=1,
-                                        spectra_at=SPECTRA_AT, ntk=False)) for name, setting in NETWORKS.items()]
+        runs = [measured(name, dm.simulate(dm.DeepLinear(**setting), dim=dim, seeds=seeds(dim), seed=dim, overlaps=1,
+                                           spectra_at=SPECTRA_AT, ntk=False)) for name, setting in NETWORKS.items()]
         samples[dim] = pd.concat(runs, axis=1)
         print(f"D = {dim}: {seeds(dim)} seeds")
     protocol.save("deep_linear", protocol.summary(samples), script="scripts/deep_linear.py", networks=NETWORKS,

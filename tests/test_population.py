@@ -161,7 +161,7 @@ def test_square_spikes_solve_the_quartic():
 
 
 @pytest.mark.parametrize("theta", [0.7, 1.3, 3.0])
-@pytest.mark.parametrize("aspect", [0.5, 1.0, 1.7])
+@pytest.mark.parametrize("aspect", [0.5, pytest.param(1.0, marks=pytest.mark.slow), 1.7])
 def test_few_spikes_are_where_independent_spikes_are(aspect, theta):
     """A fraction 1e-8 of the singular values: the band closes on the outlier of one independent spike."""
     law = extensive_spikes(aspect, 1.0, [theta], [1e-8])

@@ -1,4 +1,5 @@
 import ast
+import importlib
 import pathlib
 
 import jax
@@ -6,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import dmftlib.simulate
 from dmftlib.networks import DeepLinear
 from dmftlib.simulate import _start, loss, predictor, simulate
 from dmftlib.spectra.bulk import rectangular_law
 
+MODULE = importlib.import_module("dmftlib.simulate")  # `dmftlib.simulate` itself is the function
 NET = DeepLinear(hidden_layers=2, width_ratio=0.8, sample_ratio=1.5, gamma0=3.0, init_variance=0.5, label_noise=0.2,
                  learning_rate=0.05, steps=4)  # fmt: skip
 
 
 def test_simulation_shares_no_code_with_the_theory():
-    tree = ast.parse(pathlib.Path(dmftlib.simulate.__file__).read_text())
+    tree = ast.parse(pathlib.Path(MODULE.__file__).read_text())
     imported = {
         name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level
         for name in ([node.module] if node.module else [alias.name for alias in node.names])
@@ -26,7 +27,7 @@ def test_simulation_shares_no_code_with_the_theory():
 
 def test_seeds_do_not_depend_on_how_many_are_trained_at_once(monkeypatch):
     together = simulate(NET, dim=40, seeds=5, seed=3, spectra_at=(0, 4), overlaps=2)
-    monkeypatch.setattr(dmftlib.simulate, "_NUMBERS_AT_ONCE", 2 * 40 * 40 * 3)
+    monkeypatch.setattr(MODULE, "_NUMBERS_AT_ONCE", 2 * 40 * 40 * 3)
     apart = simulate(NET, dim=40, seeds=5, seed=3, spectra_at=(0, 4), overlaps=2)
     np.testing.assert_allclose(together.train_loss, apart.train_loss, rtol=1e-10)
     np.testing.assert_allclose(together.singular_values(1, 4), apart.singular_values(1, 4), rtol=1e-8)

@@ -40,9 +40,13 @@ def test_before_training_the_bulk_is_rectangular():
         assert law.atoms == ()
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize("outputs, inputs, change", [
-    (0.5, 0.7, {}), (1.5, 1.8, {"gamma0": 2.0}), (1.0, 0.5, {"init_variance": 0.5}), (0.05, 1.0, {"target_variance": 9.0}),
-])  # fmt: skip
+    (0.5, 0.7, {}), (0.05, 1.0, {"target_variance": 9.0}),
+    pytest.param(1.5, 1.8, {"gamma0": 2.0}, marks=SLOW), pytest.param(1.0, 0.5, {"init_variance": 0.5}, marks=SLOW),
+])
 def test_distance_to_simulation_falls_at_any_ratios(outputs, inputs, change):
     net = dataclasses.replace(MANY, output_ratio=outputs, input_ratio=inputs, **change)
     sol = solve(net)
@@ -77,10 +81,10 @@ def test_a_theory_that_forgets_that_the_readout_is_fed_by_the_start_is_rejected(
         1 - np.append(1, (1 - 0.1 * marchenko_pastur_nodes(0.5)[0]) ** 24))
     wrong = singular_values(generalised_mp(kept, sol.trajectory.weights, 1 / 0.7), 0.7)
     values = sim.singular_values(0, 12)
-    assert distance(wrong, values) > 5 * distance(sol.bulk(0), values)
+    assert distance(wrong, values) > 3.5 * distance(sol.bulk(0), values)
 
 
-@pytest.mark.parametrize("inputs", [0.3, 0.7, 1.6])
+@pytest.mark.parametrize("inputs", [0.7, pytest.param(0.3, marks=SLOW), pytest.param(1.6, marks=SLOW)])
 def test_few_outputs_join_the_spiked_theory(inputs):
     """The outliers from the Grams and responses of the spikes, and the limit of the band of the population map."""
     few = dataclasses.replace(FEW, input_ratio=inputs, init_variance=1.4)
@@ -117,7 +121,8 @@ def test_outliers_only_where_there_is_a_finite_number():
     assert abs(sim.update_energy(0, 30)[:, 0].mean() - found.left_overlap[0, 0]) < 0.03  # one row moves: its share
 
 
-@pytest.mark.parametrize("outputs, inputs", [(0.5, 0.5), (0.3, 0.6), (0.6, 0.3)])
+@pytest.mark.parametrize("outputs, inputs", [
+    (0.3, 0.6), pytest.param(0.5, 0.5, marks=SLOW), pytest.param(0.6, 0.3, marks=SLOW)])
 def test_both_layers_trained_in_the_wide_limit(outputs, inputs):
     net = dataclasses.replace(TRAINED, output_ratio=outputs, input_ratio=inputs)
     sol = solve(net)
@@ -160,20 +165,27 @@ def test_first_correction_of_the_edge_by_finite_differences():
     s = np.array([2.0, 1.6, 1.3, 0.9, 0.5, 0.2])
     off = 1 - np.eye(size)
     base, gains = exact_edge(net, s, [0 * off] * 3, 0.0), []
-    for _ in range(600):
+    for _ in range(1500):
         X, Y, Z = rng.normal(size=(3, size, size)) * off
         start = [np.triu(X) + np.triu(X).T, np.triu(Y) + np.triu(Y).T, Z]
         gains.append((exact_edge(net, s, start, scale) + exact_edge(net, s, start, -scale) - 2 * base) / 2 / scale**2)
     expected = float(edge_correction(net, s[0], s[1:])[-1]) * size  # D times the share of one pair
-    assert abs(np.mean(gains) - expected) < 3.5 * np.std(gains) / np.sqrt(600)
-    assert np.std(gains) / np.sqrt(600) < 0.05 * expected
+    assert abs(np.mean(gains) - expected) < 3.5 * np.std(gains) / np.sqrt(1500)
+    assert np.std(gains) / np.sqrt(1500) < 0.05 * expected
 
 
+@pytest.mark.slow
 def test_the_correction_for_a_law_is_the_limit_of_that_for_draws():
-    rng, net = np.random.default_rng(1), TRAINED
-    s = np.linalg.svd(rng.normal(size=(900, 900)) / 30, compute_uv=False)
-    law = float(edge_correction(net)[-1])
-    assert abs(float(edge_correction(net, 2.0, s[1:])[-1]) / law - 1) < 0.02
+    """Quantiles of the law, D of them, miss D^(-1/3) of the sum, where the other modes are closest."""
+    angle = (np.arange(20001) / 20000) * np.pi
+    cumulative = (angle + np.sin(angle)) / np.pi  # of s = 2 sin(angle/2), the square law
+    sums = []
+    for D in (500, 4000):
+        others = 2 * np.sin(np.interp((np.arange(D - 1) + 0.5) / D, cumulative, angle) / 2)
+        sums.append(float(edge_correction(TRAINED, 2.0, others)[-1]))
+    law = float(edge_correction(TRAINED)[-1])
+    assert abs(sums[0] / law - 1) > 0.05
+    assert abs((2 * sums[1] - sums[0]) / law - 1) < 0.01
 
 
 def test_divergence_is_reported_and_what_came_before_is_kept():
@@ -195,7 +207,8 @@ def test_sharpness_is_the_edge_of_stability():
 
 @pytest.mark.parametrize("change, name", [
     ({"output_ratio": -0.1}, "output_ratio"), ({"input_ratio": 0.0}, "input_ratio"), ({"steps": -1}, "steps"),
-    ({"gamma0": "1"}, "gamma0"), ({"target_variance": np.nan}, "target_variance"), ({"learning_rate": 0}, "learning_rate"),
+    ({"gamma0": "1"}, "gamma0"), ({"target_variance": np.nan}, "target_variance"),
+    ({"learning_rate": 0}, "learning_rate"),
     ({"train_readout": 2}, "train_readout"), ({"train_readout": True, "output_ratio": 0.0}, "output_ratio"),
     ({"init_variance": [1.0]}, "init_variance"), ({"steps": 1.5}, "steps"),
 ])  # fmt: skip

@@ -7,12 +7,13 @@ uses the library's way of doing it, which keeps orthonormal bases of the queries
 
 import functools
 
+import jax.numpy as jnp
 import numpy as np
 import sympy as sp
-from sympy import Rational, sqrt, symbols
+from sympy import Matrix as Table
+from sympy import sqrt, symbols
 
-from dmftlib.networks import DeepLinear
-from dmftlib.solve import solve
+import dmftlib as dm
 from dmftlib.training.gaussian import GaussianMatrix
 
 from . import spikes
@@ -20,6 +21,19 @@ from .contract import Contract
 from .spikes import c, sigma
 
 nu, alpha, gamma, eta, noise = symbols("nu alpha gamma eta varepsilon", positive=True)
+
+# The algebra is done with polynomials, which are fast, in sigma^2, varepsilon^2, 1/alpha, nu, the strength
+# kappa = eta gamma/sqrt(nu) of a spike, the scale 1/(gamma sqrt(nu)) of the output, and c and eta themselves.
+_RING, _square, _noise, _fewness, _nu, _strength, _scale, _c, _eta = sp.ring(
+    "square, noise, fewness, nu, strength, scale, c, eta", sp.QQ)
+_MEANING = (sigma**2, noise**2, 1 / alpha, nu, eta * gamma / sqrt(nu), 1 / (gamma * sqrt(nu)), c, eta)
+ONE = _RING(1)
+
+
+def expression(polynomial):
+    """The same in the letters of the text."""
+    return sp.Add(*(number * sp.Mul(*(x**k for x, k in zip(_MEANING, powers, strict=True)))
+                    for powers, number in _RING(polynomial).terms()))
 
 
 # ---------------------------------------------------------------- vectors over innovations
@@ -33,12 +47,13 @@ class Innovations:
     def new(self, name, variance):
         """A vector that nothing else knows of."""
         self.covariance[name, name] = variance
-        return {name: sp.Integer(1)}
+        return {name: ONE}
 
     def average(self, a, b):
         """<a b>, per site."""
-        return sp.expand(sum(x * y * self.covariance.get((i, j), self.covariance.get((j, i), 0))
-                             for i, x in a.items() for j, y in b.items()))
+        known = self.covariance
+        return sum(x * y * known[pair] for i, x in a.items() for j, y in b.items()
+                   for pair in ((i, j), (j, i))[: 1 + (i != j)] if pair in known)
 
 
 def combine(*terms):
@@ -46,51 +61,71 @@ def combine(*terms):
     total = {}
     for coefficient, vector in terms:
         for name, value in vector.items():
-            total[name] = sp.expand(total.get(name, 0) + coefficient * value)
-    return {name: value for name, value in total.items() if value != 0}
+            total[name] = total.get(name, 0) + coefficient * value
+    return total
 
 
 class Matrix:
     """M0 of n x m independent entries N(0, variance/m), n/m = aspect, and its answers: noise plus echoes."""
 
     def __init__(self, innovations, name, aspect, variance):
-        self.innovations, self.name, self.aspect, self.variance = innovations, name, aspect, variance
-        self.forward_queries, self.backward_queries = [], []
+        self.innovations, self.name, self.aspect = innovations, name, aspect
+        self.noise = self.echo = {"u": variance, "r": variance * aspect}
+        self.asked = {"u": [], "r": []}  # forward queries h, answered by u, and backward queries g, answered by r
 
     def forward(self, h):
         """M0 h = u + variance sum_j <dh/dr_j> g_j."""
-        return self._answer("u", h, self.forward_queries, self.backward_queries, "r", self.variance)
+        return self._answer(h, "u", "r")
 
     def backward(self, g):
         """M0^T g = r + variance aspect sum_k <dg/du_k> h_k."""
-        scale = self.variance * self.aspect
-        return self._answer("r", g, self.backward_queries, self.forward_queries, "u", scale)
+        return self._answer(g, "r", "u")
 
-    def _answer(self, letter, query, asked, others, other_letter, scale):
-        fresh = f"{letter}_{self.name}{len(asked)}"
-        asked.append(query)
-        for k, earlier in enumerate(asked):
-            self.innovations.covariance[f"{letter}_{self.name}{k}", fresh] = scale * self.innovations.average(earlier, query)
-        echoes = [(scale * query.get(f"{other_letter}_{self.name}{j}", 0), other) for j, other in enumerate(others)]
-        return combine((1, {fresh: sp.Integer(1)}), *echoes)
+    def _answer(self, query, fresh, other):
+        mine, average = self.asked[fresh], self.innovations.average
+        mine.append(query)
+        new = f"{fresh}_{self.name}{len(mine) - 1}"
+        for k, earlier in enumerate(mine):
+            self.innovations.covariance[f"{fresh}_{self.name}{k}", new] = self.noise[fresh] * average(earlier, query)
+        echoes = [(self.echo[fresh] * self.response(query, other, j), vector)
+                  for j, vector in enumerate(self.asked[other])]
+        return combine((1, {new: ONE}), *echoes)
 
-    def response(self, side, query, innovation):
-        """<d query/d innovation>: "A" of a forward query to r, "B" of a backward query to u."""
-        asked, letter = (self.forward_queries, "r") if side == "A" else (self.backward_queries, "u")
-        return asked[query].get(f"{letter}_{self.name}{innovation}", sp.Integer(0))
+    def response(self, query, innovation, number):
+        """<d query/d innovation>: in a linear algorithm, a coefficient."""
+        return query.get(f"{innovation}_{self.name}{number}", 0)
 
 
-# ---------------------------------------------------------------- two algorithms without a network
+class Inputs(Matrix):
+    """X/sqrt(D), entries N(0, 1/D), P = alpha D rows; backward is (D/P) X^T/sqrt(D), the average over samples."""
+
+    def __init__(self, innovations):
+        super().__init__(innovations, "X", None, ONE)
+        self.noise, self.echo = {"u": ONE, "r": _fewness}, {"u": _fewness, "r": ONE}
+
+
+# ---------------------------------------------------------------- algorithms without a network
+
+def exchange():
+    """Products of g = b M0 h_1 and M0 h_2, where h_2 = a M0^T g: <g^2>, <g M0 h_2>, <(M0 h_2)^2>, over <h_1^2>."""
+    world = Innovations()
+    M = Matrix(world, "M", _c, _square)
+    g = M.forward(world.new("h", ONE))
+    last = M.forward(M.backward(g))
+    a, b = spikes.a, spikes.b
+    return Table([b**2 * expression(world.average(g, g)), a * b**2 * expression(world.average(g, last)),
+                  a**2 * b**2 * expression(world.average(last, last))]).applyfunc(sp.factor)
+
 
 def power_iteration(steps):
     """<v_0 v_k> for v_{k+1} = M0^T M0 v_k from a random start of unit variance."""
     world = Innovations()
-    M = Matrix(world, "M", c, sigma**2)
-    v = start = world.new("v", sp.Integer(1))
+    M = Matrix(world, "M", _c, _square)
+    v = start = world.new("v", ONE)
     overlaps = []
     for _ in range(steps):
         v = M.backward(M.forward(v))
-        overlaps.append(sp.factor(world.average(start, v)))
+        overlaps.append(sp.factor(expression(world.average(start, v))))
     return overlaps
 
 
@@ -105,54 +140,192 @@ def moments_of_the_bulk(number):
 
 
 def least_squares(steps):
-    """<v_t^2> and the mean squared residual for gradient descent on a linear model from zero: v = beta - p."""
+    """<v_t^2>, t = 0 ... steps, of gradient descent on a linear model from zero: v = beta - p, p += eta d."""
     world = Innovations()
-    X = Matrix(world, "X", alpha, 1)
-    v, epsilon = world.new("b", sp.Integer(1)), world.new("e", noise**2)
-    test, train = [], []
-    for _ in range(steps + 1):
-        residual = combine((1, X.forward(v)), (1, epsilon))
-        test.append(world.average(v, v))
-        train.append(world.average(residual, residual))
-        v = combine((1, v), (-eta / alpha, X.backward(residual)))
-    return test, train
+    X, v, epsilon = Inputs(world), world.new("b", ONE), world.new("e", _noise)
+    losses = [ONE]
+    for _ in range(steps):
+        d = X.backward(combine((1, X.forward(v)), (1, epsilon)))
+        v = combine((1, v), (-_eta, d))
+        losses.append(world.average(v, v))
+    return [expression(loss) for loss in losses]
 
 
 # ---------------------------------------------------------------- a linear network of any depth
 
 class Training:
-    """Gradient descent on a deep linear network for a few steps; everything is an expression in nu ... varepsilon."""
+    """Gradient descent on a deep linear network for a few steps, everything in letters.
 
-    def __init__(self, hidden_layers, steps):
+    g[t][l], h[t][l] are the queries of step t; test_loss[t], train_loss[t] the losses after t steps. Without `memory`
+    the matrices answer with noise alone, which is wrong: it is there to be compared with.
+    """
+
+    def __init__(self, hidden_layers, steps, memory=True):
         self.innovations = world = Innovations()
-        self.hidden_layers = L = hidden_layers
-        self.X = Matrix(world, "X", alpha, 1)
-        self.M = [Matrix(world, str(l), nu if l == 0 else 1, sigma**2) for l in range(L)]
-        beta, epsilon = world.new("b", sp.Integer(1)), world.new("e", noise**2)
-        w = world.new("w", sigma**2)
-        self.rate, self.scale = eta * gamma / sqrt(nu), 1 / (gamma * sqrt(nu))
+        L, average = hidden_layers, world.average
+        X, self.M = Inputs(world), [Matrix(world, str(l), _nu if l == 0 else ONE, _square) for l in range(L)]
+        if not memory:
+            for matrix in (X, *self.M):
+                matrix.echo = {"u": 0, "r": 0}
+        beta, epsilon, w = world.new("b", ONE), world.new("e", _noise), world.new("w", _square)
         self.test_loss, self.train_loss, self.g, self.h = [], [], [], []
         for t in range(steps + 1):
             g = [None] * L + [w]
             for l in reversed(range(L)):
-                learnt = [(self.rate * self.M[l].aspect * world.average(old[l + 1], g[l + 1]), query[l])
-                          for old, query in zip(self.g, self.h)]
+                learnt = [(_strength * self.M[l].aspect * average(old[l + 1], g[l + 1]), h[l])
+                          for old, h in zip(self.g, self.h, strict=True)]
                 g[l] = combine((1, self.M[l].backward(g[l + 1])), *learnt)
-            v = combine((1, beta), (-self.scale, g[0]))
-            residual = combine((1, self.X.forward(v)), (1, epsilon))
-            self.test_loss.append(world.average(v, v))
-            self.train_loss.append(world.average(residual, residual))
+            v = combine((1, beta), (-_scale, g[0]))
+            residual = combine((1, X.forward(v)), (1, epsilon))
+            self.test_loss.append(average(v, v))
+            self.train_loss.append(average(residual, residual))
             if t == steps:
                 break
-            h = [combine((1 / alpha, self.X.backward(residual)))]
+            h = [X.backward(residual)]
             for l in range(L):
-                learnt = [(self.rate * world.average(query[l], h[l]), old[l + 1]) for old, query in zip(self.g, self.h)]
+                learnt = [(_strength * average(old[l], h[l]), g_old[l + 1])
+                          for g_old, old in zip(self.g, self.h, strict=True)]
                 h.append(combine((1, self.M[l].forward(h[l])), *learnt))
+            w = combine((1, w), (_strength, h[L]))
             self.g.append(g)
             self.h.append(h)
-            w = combine((1, w), (self.rate, h[L]))
 
 
 @functools.cache
-def training(hidden_layers, steps):
-    return Training(hidden_layers, steps)
+def training(hidden_layers, steps, memory=True):
+    return Training(hidden_layers, steps, memory)
+
+
+@functools.cache
+def losses(steps, memory=True):
+    """Test and train loss after `steps` steps, one hidden layer."""
+    run = training(1, steps, memory)
+    return expression(run.test_loss[steps]), expression(run.train_loss[steps])
+
+
+def first_gradient(hidden_layers, layer):
+    """<g^2>, <h^2> and the response <dh/dr> of the first spike g h^T of a layer."""
+    run = training(hidden_layers, 1)
+    g, h = run.g[0][layer + 1], run.h[0][layer]
+    average = run.innovations.average
+    return tuple(map(expression, (average(g, g), average(h, h), run.M[layer].response(h, "r", 0))))
+
+
+# ---------------------------------------------------------------- the first spike of one hidden layer
+
+Lambda = sp.Symbol("Lambda", positive=True)
+
+
+def first_spike():
+    """Lambda = 1/(sigma^2 m_L m_R) at the outlier of W^0 after one step, from the condition of chapter 3."""
+    G, H, A = first_gradient(1, 0)
+    product = sp.Symbol("p", positive=True)
+    Q = spikes.overlap_matrix(*(sp.Matrix([[symbol]]) for symbol in symbols("G H")), sp.zeros(1, 1),
+                              sp.Matrix([[sp.Symbol("A")]]))
+    condition = spikes.outlier_condition(Q, [[spikes.theta]]).subs(spikes.m_L, product / spikes.m_R)
+    (value,) = sp.solve(condition, product)
+    meaning = dict(zip(symbols("G H A"), (G, H, A), strict=True)) | {spikes.theta: eta * gamma / sqrt(nu), c: nu}
+    return sp.factor(sp.expand((1 / (sigma**2 * value)).subs(meaning)))
+
+
+def position():
+    """Square of the outlier as a function of Lambda, c = nu."""
+    return sp.factor(spikes.position_where(1 / (sigma**2 * Lambda)).subs(c, nu))
+
+
+# ---------------------------------------------------------------- typed in the chapter, to be held against the derived
+
+V, H0 = symbols("V H_0", positive=True)  # initial test loss, <d^2>
+TYPED = {V: 1 + sigma**4 / gamma**2, H0: (1 + 1 / alpha) * (1 + sigma**4 / gamma**2) + noise**2 / alpha}
+
+
+def typed_one_step():
+    x = eta * sigma**2
+    return (V - 2 * x * (2 * V + (V - 1) / nu)
+            + x**2 * ((4 + 1 / nu) * H0 + 2 * (3 * V - 2) / nu + (V - 1) / nu**2)
+            - 2 * x**3 / nu * (2 * H0 + (V - 1) / nu) + x**4 * H0 / nu**2)
+
+
+def typed_first_spike():
+    return eta * (eta * gamma**2 * H0 - 2 * sigma**2)
+
+
+# ---------------------------------------------------------------- contracts
+
+_parameters = (nu, alpha, sigma, gamma, noise, eta)
+
+
+@functools.lru_cache(1)
+def _solved(nu_, alpha_, sigma_, gamma_, noise_, eta_, steps):
+    return dm.solve(dm.DeepLinear(
+        hidden_layers=1, width_ratio=nu_, sample_ratio=alpha_, gamma0=gamma_, learning_rate=eta_, steps=steps,
+        init_variance=sigma_**2, label_noise=noise_**2, parameterization="ntk"))
+
+
+def _both(solution, step):
+    return [solution.test_loss[step], solution.train_loss[step]]
+
+
+def _draw(rng):
+    return (*np.exp(rng.uniform(-0.7, 0.7, 4)), rng.uniform(0.1, 1), rng.uniform(0.05, 0.5))
+
+
+def _draw_escaped(rng):
+    """A step 1.5 to 3 times as long as the one that makes an outlier, Lambda = sqrt(nu)."""
+    nu_, *rest, _ = _draw(rng)
+    root = sp.solve(typed_first_spike() - sqrt(nu), eta)[-1].subs(TYPED)
+    escape = float(root.subs(dict(zip(_parameters, (nu_, *rest), strict=False))))
+    return (nu_, *rest, escape * rng.uniform(1.5, 3))
+
+
+def ask(aspect, variance, capacity=6):
+    """A fresh `dmftlib.training.gaussian.GaussianMatrix` and a start vector on its right."""
+    matrix = GaussianMatrix(aspect=aspect, variance=variance, left_dim=1 + capacity, right_dim=1 + capacity,
+                            left_start=1, right_start=1, capacity=capacity)
+    return matrix, jnp.eye(1 + capacity)[0]
+
+
+def _exchange(c_, sigma_, a_, b_):
+    matrix, h = ask(c_, sigma_**2)
+    matrix, _, image = matrix.forward(h)
+    g = b_ * image
+    matrix, _, image = matrix.backward(g)
+    _, _, last = matrix.forward(a_ * image)
+    return [g @ g, g @ last, last @ last]
+
+
+def _power(c_, sigma_):
+    matrix, v = ask(c_, sigma_**2)
+    start, overlaps = v, []
+    for _ in range(4):
+        matrix, _, u = matrix.forward(v)
+        matrix, _, v = matrix.backward(u)
+        overlaps.append(start @ v)
+    return overlaps
+
+
+def least_squares_curve(alpha_, noise_, eta_, steps):
+    """The numbers of `least_squares`, any number of steps: the causal pass of the library."""
+    X, v = ask(alpha_, 1.0, steps + 1)
+    epsilon, losses = noise_ * v, [v @ v]  # the first coefficient on either side: target, label noise
+    for _ in range(steps):
+        X, _, image = X.forward(v)
+        X, _, d = X.backward(image + epsilon)
+        v = v - eta_ / alpha_ * d
+        losses.append(v @ v)
+    return np.array(losses)
+
+
+CONTRACTS = [
+    Contract("eq-answers", exchange(), (c, sigma, spikes.a, spikes.b), _exchange,
+             lambda rng: (*np.exp(rng.uniform(-1, 1, 2)), *rng.standard_normal(2))),
+    Contract("eq-power", sp.Matrix(power_iteration(4)), (c, sigma), _power, lambda rng: np.exp(rng.uniform(-1, 1, 2))),
+    Contract("eq-least-squares", sp.Matrix(least_squares(2)), (alpha, noise, eta),
+             lambda *x: least_squares_curve(*x, 2),
+             lambda rng: (np.exp(rng.uniform(-1, 1)), rng.uniform(0.1, 1), rng.uniform(0.1, 1))),
+    Contract("eq-start", sp.Matrix(losses(0)), _parameters, lambda *x: _both(_solved(*x, 1), 0), _draw),
+    Contract("eq-one-step", sp.Matrix(losses(1)), _parameters, lambda *x: _both(_solved(*x, 1), 1), _draw),
+    Contract("eq-two-steps", sp.Matrix(losses(2)), _parameters, lambda *x: _both(_solved(*x, 2), 2), _draw, 1e-9),
+    Contract("eq-first-spike", sp.sqrt(position().subs(Lambda, first_spike())), _parameters,
+             lambda *x: _solved(*x, 1).outliers(0, 1).values[0], _draw_escaped, 1e-8),
+]

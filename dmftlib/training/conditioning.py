@@ -7,9 +7,9 @@ matrix is a small matrix between two such lists. A query is split into its part 
 image is known, and a new direction q. The image of q is what the backward queries reveal of it plus a fresh vector,
 orthogonal to all backward queries.
 
-With `matched` fresh vectors, orthonormal to everything known (a constant included) and of exactly the right variance,
-this is a low-variance solver of the limit of infinite width. With plain Gaussian ones it is an exact simulation of
-networks of width S, whose S x S matrices are never formed.
+With `matched` fresh vectors, orthonormal to everything known (a constant included), of exactly the right variance and
+from a low-discrepancy sequence, this is a low-variance solver of the limit of infinite width. With plain Gaussian ones
+it is an exact simulation of networks of width S, whose S x S matrices are never formed.
 """
 
 import equinox as eqx
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-_FEW = 4  # directions that are added at once
+_FEW = ROOM = 4  # directions that are added at once; a basis needs that much room beyond what it is to hold
 
 
 class Space(eqx.Module):
@@ -97,10 +97,11 @@ def grow(space: Space, block: Float[Array, "k S"], floor, scale=None):
     return Space(basis, count, space.full | jnp.any(new & ~kept)), coordinates
 
 
-def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], key, tolerance, deviation, matched):
+def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], draw, tolerance, deviation, matched):
     """Multiply M(0) with vectors given by coordinates on its right; the answers live in the `space` on its left.
 
-    Returns the matrix and the space, which now know the answers, `coordinates @ matrix.revealed.T`.
+    Returns the matrix and the space, which now know the answers, `coordinates @ matrix.revealed.T`. `draw(i, count, k)`
+    gives k fresh Gaussian vectors (k, S) to a space that holds `count` directions, i of them from this query.
     """
     largest = jnp.maximum(matrix.right_largest, jnp.max(jnp.sum(jax.lax.stop_gradient(coordinates) ** 2, 1)))
     right, _ = grow(matrix.right, coordinates, tolerance**2 * largest, scale=1)
@@ -111,8 +112,7 @@ def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], key, t
         slots = i + jnp.arange(_FEW)
         real = slots < found
         directions = jax.lax.dynamic_slice(right.basis, (matrix.right.count + i, 0), (_FEW, right.basis.shape[1]))
-        fresh = jax.random.normal(jax.random.fold_in(key, i), (_FEW, space.basis.shape[1]), space.basis.dtype)
-        fresh = jnp.where(real[:, None], fresh, 0)
+        fresh = jnp.where(real[:, None], draw(i, space.count, _FEW), 0)
         before = space.count
         space, images = grow(space, fresh, tolerance**2)
         if matched:

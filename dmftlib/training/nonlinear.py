@@ -13,6 +13,7 @@ no gradient flow and no fixed point to iterate.
 """
 
 import functools
+import math
 
 import equinox as eqx
 import jax
@@ -20,9 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
+from scipy.stats import qmc
 
 from ..networks import Nonlinear
-from .conditioning import Matrix, Space, grow, query
+from .conditioning import ROOM, Matrix, Space, grow, query
 
 _DIVERGED = 1e8  # times the loss at the start
 
@@ -74,13 +76,20 @@ class Trajectory(eqx.Module):
     used: Int[Array, " spaces"]
 
 
+def rank_guess(net: Nonlinear) -> tuple[int, int]:
+    """The largest number of directions that the queries of a matrix can have, and about how many they will."""
+    P, K = net.targets.shape
+    most = (net.steps + 1) * max(len(net.inputs) + len(net.test_inputs), P * K)
+    return most, min(most, math.ceil(8 * math.sqrt(most)))
+
+
 def _capacities(L, K, shape, rank, sites):
     """Rows of the query bases and of the bases of the L spaces."""
     start = [1] * L
     start[0] += min(shape)
     start[-1] += K
     neighbours = [2 * rank * ((l > 0) + (l < L - 1)) for l in range(L)]
-    return rank + 4, [min(a + b, sites) + 4 for a, b in zip(start, neighbours, strict=True)]
+    return rank + ROOM, [min(a + b, sites) + ROOM for a, b in zip(start, neighbours, strict=True)]
 
 
 def memory(net: Nonlinear, rank: int, sites: int, itemsize: int = 8, two_time: bool = True) -> int:
@@ -93,29 +102,42 @@ def memory(net: Nonlinear, rank: int, sites: int, itemsize: int = 8, two_time: b
     return itemsize * (sites * (sum(spaces) + 4 * L * (inputs + P * K)) + kept + small)
 
 
-def train(net: Nonlinear, key, *, sites: int, rank: int, tolerance=1e-4, matched=True, two_time=False,
+def train(net: Nonlinear, seed, *, sites: int, rank: int, tolerance=1e-4, matched=True, two_time=False,
           dtype="float64") -> Trajectory:  # fmt: skip
     """One sample of `sites` sites, trained.
 
+    seed       a number or a sequence of numbers: another sample for each
     rank       room for the directions of the queries on each side of a matrix
     tolerance  directions of less than this share of the largest query are forgotten
-    matched    fresh vectors of exact moments, for the limit; otherwise the networks of width `sites` themselves
+    matched    fresh vectors of exact moments from a scrambled Sobol sequence, for the limit (`sites` should be a power
+               of 2); otherwise the networks of width `sites` themselves
     two_time   also the kernels between different times of phi(h^L) and g^1
 
     Derivatives with respect to gamma0, init_variance and learning_rate, at fixed random numbers, are carried forward
     whichever mode JAX is asked for; those with respect to the data are refused.
     """
     numbers = jnp.stack([jnp.asarray(x, float) for x in (net.gamma0, net.init_variance, net.learning_rate)])
-    data = (net.inputs, net.targets, net.test_inputs, jnp.asarray(net.sample_weights()), key)
+    rng = np.random.default_rng(seed)
+    key = jax.random.key(int(rng.integers(2**62)))
+    shape = (len(net.inputs) + len(net.test_inputs), net.inputs.shape[1])
+    rows = _capacities(net.hidden_layers, net.targets.shape[1], shape, rank, sites)[1]
+    pools = tuple(_sobol(rng, n, sites).astype(dtype) for n in rows) if matched else None
+    data = (net.inputs, net.targets, net.test_inputs, jnp.asarray(net.sample_weights()), key, pools)
     static = (net.hidden_layers, net.activation, net.steps, sites, rank, tolerance, matched, two_time, dtype)
     return _train(static, data, numbers)
+
+
+def _sobol(rng, rows, sites):
+    """(rows, sites) normal numbers, each column one point of a scrambled Sobol sequence."""
+    points = qmc.Sobol(rows, rng=rng).random_base2(int(np.ceil(np.log2(sites))))[:sites]
+    return jax.scipy.special.ndtri(jnp.asarray(np.clip(points.T, 1e-12, 1 - 1e-12)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=0)
 def _train(static, data, numbers) -> Trajectory:
     L, phi, steps, sites, rank, tolerance, matched, two_time, dtype = static
-    inputs, targets, test_inputs, weights, key = data
+    inputs, targets, test_inputs, weights, key, pools = data
     gamma0, variance, learning_rate = numbers.astype(dtype)
     deviation, times, targets, (P, K) = jnp.sqrt(variance), steps + 1, targets.astype(dtype), targets.shape
     x = jnp.concatenate([inputs, test_inputs]).astype(dtype)
@@ -124,31 +146,37 @@ def _train(static, data, numbers) -> Trajectory:
     weights = jnp.concatenate([weights.astype(dtype), jnp.zeros((1, P), dtype)])
     keys = jax.random.split(key, 2)
 
+    def drawing(l, key):
+        """Fresh vectors for space l, as `query` asks for them."""
+        if not matched:
+            return lambda i, count, k: jax.random.normal(jax.random.fold_in(key, i), (k, sites), dtype)
+        return lambda i, count, k: jax.lax.dynamic_slice(pools[l], (count, 0), (k, sites))
+
     spaces = [grow(Space.empty(rows, sites, dtype), jnp.ones((1, sites), dtype), 0.5)[0] for rows in space_rows]
     factor = x / np.sqrt(x.shape[1]) if x.shape[1] <= len(x) else _root(gram)
-    directions = jax.random.normal(keys[0], (factor.shape[1], sites), dtype)
+    directions = drawing(0, keys[0])(0, 1, factor.shape[1])
     spaces[0], known = grow(spaces[0], directions, tolerance**2)
     if matched:
         directions = jax.lax.dynamic_slice(spaces[0].basis, (1, 0), directions.shape)
     h1 = deviation * factor @ directions
     matrices = [Matrix.unknown(spaces[l + 1], spaces[l], query_rows) for l in range(L - 1)]
 
-    def answered(matrix, space_in, space_out, block, key):
+    def answered(matrix, space_in, space_out, block, draw):
         """M(t) times a block of vectors: matrix and spaces that know of it, the block's coordinates, and M(t) block."""
         largest = jax.lax.stop_gradient(jnp.max(jnp.mean(block**2, 1)))
         space_in, coordinates = grow(space_in, block, tolerance**2 * jnp.maximum(largest, matrix.right_largest))
-        matrix, space_out = query(matrix, space_out, coordinates, key, tolerance, deviation, matched)
+        matrix, space_out = query(matrix, space_out, coordinates, draw, tolerance, deviation, matched)
         image = coordinates @ (matrix.revealed + matrix.spikes).T @ space_out.basis
         return matrix, space_in, space_out, coordinates, image
 
     def start_readout(space, features):
         """w(0), independent of everything; if matched, orthogonal to the features, so that f(0) = 0."""
-        w = jax.random.normal(keys[1], (K, sites), dtype)
+        w = drawing(-1, keys[1])(0, space.count, K)
         if matched:
             rest = features - space.coordinates(features) @ space.basis
             overlaps = rest @ rest.T
             ridge = 50 * jnp.finfo(dtype).eps
-            overlaps = overlaps + ridge * jnp.trace(overlaps) * jnp.eye(len(rest), dtype=dtype)
+            overlaps = overlaps + ridge * jnp.sum(features**2) * jnp.eye(len(rest), dtype=dtype)
             for _ in range(2):
                 w = w - space.coordinates(w) @ space.basis
                 w = w - jnp.linalg.solve(overlaps, rest @ w.T).T @ rest
@@ -165,7 +193,7 @@ def _train(static, data, numbers) -> Trajectory:
         for l in range(L - 1):
             features[l] = phi(h[l])
             matrices[l], spaces[l], spaces[l + 1], right[l], image = answered(
-                matrices[l], spaces[l], spaces[l + 1], features[l], keys_t[l])
+                matrices[l], spaces[l], spaces[l + 1], features[l], drawing(l + 1, keys_t[l]))
             h.append(image)
         features[-1] = phi(h[-1])
         top = spaces[-1]
@@ -182,7 +210,7 @@ def _train(static, data, numbers) -> Trajectory:
         for l in reversed(range(L - 1)):
             block = gradients[l + 1].reshape(P * K, sites)
             flipped, spaces[l + 1], spaces[l], left[l], image = answered(
-                matrices[l].transposed, spaces[l + 1], spaces[l], block, keys_t[L + l])
+                matrices[l].transposed, spaces[l + 1], spaces[l], block, drawing(l, keys_t[L + l]))
             matrices[l] = flipped.transposed
             gradients[l] = phi.derivative(h[l][:P])[:, None] * image.reshape(P, K, sites)
 

@@ -27,9 +27,9 @@ class Trajectory(eqx.Module):
     weights: Float[Array, " k"] | None = None
 
 
-def marchenko_pastur_nodes(aspect, count: int = 300) -> tuple[np.ndarray, np.ndarray]:
+def marchenko_pastur_nodes(aspect, count: int = 200) -> tuple[np.ndarray, np.ndarray]:
     """Quadrature of the squared singular values, zeros apart, of an n x m matrix of variance 1/m, aspect = n/m."""
-    angle = np.pi * np.arange(1, count + 1) / (count + 1)
+    angle = np.pi * (np.arange(count) + 0.5) / count
     square = 1 + aspect + 2 * np.sqrt(aspect) * np.cos(angle)
     weight = np.sin(angle) ** 2 / square
     return square, weight / weight.sum()
@@ -83,7 +83,7 @@ def _alive(trajectory) -> Trajectory:
                         if x.shape[:1] == alive.shape else x, trajectory)  # fmt: skip
 
 
-@eqx.filter_jit
+@jax.jit
 def modes(net: WideOutput, s) -> tuple[Array, Array]:
     """F and k (steps+1, ...) of modes of the target with singular values s (...), as N -> infinity at fixed C and D.
 
@@ -137,7 +137,7 @@ def edge_correction(net: WideOutput, s=None, others=None) -> Float[Array, " time
     return jnp.append(jnp.inf, change / (2 * jnp.sqrt(modes(net, s)[1][1:])))
 
 
-@eqx.filter_jit
+@jax.jit
 def _pair_gains(net, s, others):
     """Half the second derivative (4, others, steps) of the eigenvalue of K(t) that belongs to s, by the coupling of s
     to each of the others in the start of K, Q, F_12 or F_21."""
