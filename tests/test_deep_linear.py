@@ -41,6 +41,7 @@ def test_conditioning_form_is_the_response_form(changes):
         np.testing.assert_allclose(A, plain["right_response"][layer][:4, :4], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_outliers_from_responses_of_the_plain_loop():
     """Level 2 in its response form on the Grams and responses of the plain loop, against the compressed trajectory."""
     setting = {**BASE, "steps": 5}
@@ -77,6 +78,7 @@ def test_first_step_spike_in_closed_form():
     np.testing.assert_allclose(found.right_overlap, expected.right_overlap, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_no_outliers_at_the_start():
     solution = solve(network())
     for layer, edge in ((0, np.sqrt(0.5) * (1 + np.sqrt(0.8))), (1, 2 * np.sqrt(0.5))):
@@ -173,6 +175,7 @@ def loss_and_outlier(numbers):
     return solution.train_loss[-1], solution.test_loss[-1], solution.outliers(0, 20, max_outliers=1).values[0]
 
 
+@pytest.mark.slow
 def test_gradients_of_losses_are_those_of_the_plain_loop():
     """Complex-step derivatives of the plain loop are exact."""
     at = [SHALLOW[name] for name in NUMBERS]
@@ -183,6 +186,7 @@ def test_gradients_of_losses_are_those_of_the_plain_loop():
         np.testing.assert_allclose(slopes[1][i], plain["test_loss"][-1].imag / 1e-30, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_of_outliers_match_finite_differences():
     at = np.array([SHALLOW[name] for name in NUMBERS])
     reverse = np.array(jax.grad(lambda x: loss_and_outlier(x)[2])(list(at)))
@@ -194,6 +198,7 @@ def test_gradients_of_outliers_match_finite_differences():
         np.testing.assert_allclose(reverse[i], difference, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_of_an_absent_outlier_is_zero():
     def total(gamma0):
         return jnp.nansum(solve(network(hidden_layers=1, gamma0=gamma0)).outliers(0, 0, max_outliers=2).values)

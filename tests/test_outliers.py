@@ -123,6 +123,7 @@ def simulated_chain(rng, n, m):
     return M0, np.stack([g1, M0 @ h2 - g1], 1), np.stack([h1, h2], 1)
 
 
+@pytest.mark.slow
 def test_dependent_chain_against_simulated_matrices():
     n, m, strengths = 600, 400, np.array([[2.0, 1.0], [-1.0, 1.0]])
     theory = dm.outliers(tanh_chain(n / m, strengths))
@@ -141,6 +142,7 @@ def test_dependent_chain_against_simulated_matrices():
     assert abs(mean[0] - independent) > 10 * error[0]
 
 
+@pytest.mark.slow
 def test_a_query_left_out_gives_a_wrong_outlier():
     strengths = np.array([[0.0, 0.0], [0.0, 1.0]])  # only g_2 h_2^T is added, but g_1 and h_1 shaped it
     M0, U, V = simulated_chain(np.random.default_rng(0), 1500, 1000)
@@ -154,6 +156,7 @@ def test_a_query_left_out_gives_a_wrong_outlier():
                           right_gram=limit.right_gram[1:, 1:], left_response=limit.left_response[1:, 1:])
 
 
+@pytest.mark.slow
 def test_derivatives_match_finite_differences_and_absent_rows_have_gradient_zero():
     base = causal_ensemble(np.random.default_rng(3))
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-_FEW = ROOM = 4  # directions that are added at once; a basis needs that much room beyond what it is to hold
+_FEW = ROOM = 2  # directions that are added at once; a basis needs that much room beyond what it is to hold
 
 
 class Space(eqx.Module):
@@ -66,11 +66,11 @@ class Matrix(eqx.Module):
         return self.left.full | self.right.full
 
 
-def grow(space: Space, block: Float[Array, "k S"], floor, scale=None):
+def grow(space: Space, block: Float[Array, "k S"], floor, scale=None, again=True):
     """Add what `block` has outside the span of the space, where its square is above `floor`.
 
     Returns the space and the coordinates (k, capacity) of the block. Inner products are averages over the sites, or
-    sums divided by `scale`.
+    sums divided by `scale`. Vectors that are mostly outside need not be made orthogonal `again`.
     """
     capacity, sites = space.basis.shape
     scale = sites if scale is None else scale
@@ -84,10 +84,11 @@ def grow(space: Space, block: Float[Array, "k S"], floor, scale=None):
     def append(state):
         i, basis, count, coordinates = state
         real = count + jnp.arange(_FEW) < target
-        rows = jnp.where(real[:, None], block[jax.lax.dynamic_slice(order, (i,), (_FEW,))], 0)
-        for _ in range(2):
-            rows = rows - (rows @ basis.T / scale) @ basis
-            rows = _orthonormal(rows, real, scale)
+        chosen = jax.lax.dynamic_slice(order, (i,), (_FEW,))
+        rows = jnp.where(real[:, None], block[chosen] - coordinates[chosen] @ basis, 0)
+        rows = _orthonormal(rows, real, scale)
+        if again:
+            rows = _orthonormal(rows - (rows @ basis.T / scale) @ basis, real, scale)
         basis = jax.lax.dynamic_update_slice(basis, rows, (count, 0))
         coordinates = jax.lax.dynamic_update_slice(coordinates, block @ rows.T / scale, (0, count))
         return i + _FEW, basis, jnp.minimum(count + _FEW, target), coordinates
@@ -114,7 +115,7 @@ def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], draw, 
         directions = jax.lax.dynamic_slice(right.basis, (matrix.right.count + i, 0), (_FEW, right.basis.shape[1]))
         fresh = jnp.where(real[:, None], draw(i, space.count, _FEW), 0)
         before = space.count
-        space, images = grow(space, fresh, tolerance**2)
+        space, images = grow(space, fresh, tolerance**2, again=matched)
         if matched:
             new = real[:, None] & (before + jnp.arange(_FEW)[:, None] == jnp.arange(len(space.basis)))
             images = new.astype(fresh.dtype)
@@ -124,6 +125,14 @@ def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], draw, 
 
     _, space, revealed = jax.lax.while_loop(lambda state: state[0] < found, reveal, (0, space, matrix.revealed))
     return Matrix(revealed, matrix.spikes, matrix.left, right, matrix.left_largest, largest), space
+
+
+def outside(space: Space, block: Float[Array, "k S"]) -> Float[Array, "k S"]:
+    """Orthonormal vectors that span what the block has outside the space."""
+    for _ in range(2):
+        block = block - space.coordinates(block) @ space.basis
+        block = _orthonormal(block, jnp.ones(len(block), bool), block.shape[1])
+    return block
 
 
 def _independent(gram, floor):

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.stats import qmc
 
 from ..networks import Nonlinear
-from .conditioning import ROOM, Matrix, Space, grow, query
+from .conditioning import ROOM, Matrix, Space, grow, outside, query
 
 _DIVERGED = 1e8  # times the loss at the start
 
@@ -172,17 +172,14 @@ def _train(static, data, numbers) -> Trajectory:
     def start_readout(space, features):
         """w(0), independent of everything; if matched, orthogonal to the features, so that f(0) = 0."""
         w = drawing(-1, keys[1])(0, space.count, K)
-        if matched:
-            rest = features - space.coordinates(features) @ space.basis
-            overlaps = rest @ rest.T
-            ridge = 50 * jnp.finfo(dtype).eps
-            overlaps = overlaps + ridge * jnp.sum(features**2) * jnp.eye(len(rest), dtype=dtype)
-            for _ in range(2):
-                w = w - space.coordinates(w) @ space.basis
-                w = w - jnp.linalg.solve(overlaps, rest @ w.T).T @ rest
-        grown, _ = grow(space, w, tolerance**2)
-        rows = jax.lax.dynamic_slice(grown.basis, (space.count, 0), (K, sites))
-        return deviation * (rows if matched else w), rows
+        if not matched:
+            return space, deviation * w
+        rest = features - space.coordinates(features) @ space.basis
+        ridge = 50 * jnp.finfo(dtype).eps * jnp.sum(features**2)
+        rows = w - jnp.linalg.solve(rest @ rest.T + ridge * jnp.eye(len(rest), dtype=dtype), rest @ w.T).T @ rest
+        rows = outside(space, rows)
+        basis = jax.lax.dynamic_update_slice(space.basis, rows, (space.count, 0))
+        return Space(basis, space.count + K, space.full), deviation * rows
 
     def step(state, t):
         matrices, spaces, h1, w, start, alive = state
@@ -196,12 +193,9 @@ def _train(static, data, numbers) -> Trajectory:
                 matrices[l], spaces[l], spaces[l + 1], features[l], drawing(l + 1, keys_t[l]))
             h.append(image)
         features[-1] = phi(h[-1])
-        top = spaces[-1]
-        nothing = (w, jnp.zeros((K, sites), dtype))
-        w, rows = jax.lax.cond(t == 0, lambda: start_readout(top, features[-1]), lambda: nothing)
-        added = jnp.where(t == 0, jnp.any(rows != 0, 1).sum(), 0)
-        basis = jax.lax.dynamic_update_slice(top.basis, rows, (top.count, 0))
-        spaces[-1] = Space(basis, top.count + added, top.full)
+        spaces[-1], w, _ = jax.lax.while_loop(  # once: a loop, unlike a branch, works on the basis in place
+            lambda state: state[2], lambda state: (*start_readout(state[0], features[-1]), False),
+            (spaces[-1], w, t == 0))
         predictions = features[-1] @ w.T / (sites * gamma0)
         residual = targets - predictions[:P]
         loss = jnp.sum(residual**2) / P
