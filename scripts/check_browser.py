@@ -7,6 +7,7 @@ missing, the console shows an error, or a page is wider than a phone (360 px). N
 it says so and checks nothing.
 """
 
+import asyncio
 import functools
 import http.server
 import json
@@ -66,7 +67,8 @@ class Browser:
         for _ in range(600):
             if any(event["method"] == "Page.loadEventFired" for event in self.events):
                 return
-            await self("Runtime.evaluate", expression="new Promise(r => setTimeout(r, 50))", awaitPromise=True)
+            await asyncio.sleep(0.05)
+            await self("Target.getTargets")  # any command: its answer brings the events
         raise TimeoutError(address)
 
 
@@ -99,7 +101,7 @@ async def read(site: Path, port: int, address: str) -> list[str]:
     origin, wrong, typeset = f"http://localhost:{port}/", [], 0
     for path in sorted(site.rglob("*.html")):
         page = path.relative_to(site)
-        if "_static" in page.parts:
+        if "_static" in page.parts or 'http-equiv="refresh"' in path.read_text().lower():  # a page that leads elsewhere
             continue
         await browser.open(origin + page.as_posix())
         result = await browser("Runtime.evaluate", expression=STATE, awaitPromise=True)
