@@ -150,9 +150,9 @@ def picture_differences(stored: Image.Image, drawn: Image.Image) -> list[str]:
     return [] if share <= SHARE else [f"picture: {share:.2%} of the pixels differ, {SHARE:.2%} allowed"]
 
 
-def check(name: str, figure) -> list[str]:
+def check(name: str, figure, drawn_picture: Image.Image | None = None) -> list[str]:
     """Differences between a figure and its record; a record that is missing is one."""
-    drawn_picture = picture(figure)  # first: ticks have their labels once drawn
+    drawn_picture = drawn_picture or picture(figure)  # first: ticks have their labels once drawn
     data, image = RECORDS / f"{name}.json", RECORDS / f"{name}.png"
     if not (data.exists() and image.exists()):
         return [f"no record in {RECORDS}: run `make figures`"]
@@ -163,9 +163,10 @@ def check(name: str, figure) -> list[str]:
 
 def store(name: str, figure) -> None:
     """Write the record of a figure, unless the one there agrees with it."""
-    if check(name, figure):
+    drawn_picture = picture(figure)  # once: a layout may move a little with every drawing
+    if check(name, figure, drawn_picture):
         RECORDS.mkdir(exist_ok=True)
-        picture(figure).save(RECORDS / f"{name}.png", optimize=True)
+        drawn_picture.save(RECORDS / f"{name}.png", optimize=True)
         text = json.dumps(record(figure), separators=(",", ":")).replace('{"', '\n{"')  # one sequence a line
         (RECORDS / f"{name}.json").write_text(text.lstrip() + "\n")
 
