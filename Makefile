@@ -10,7 +10,6 @@ NOTEBOOKS := $(wildcard book/*.ipynb)
 export JAX_PLATFORMS := cpu
 export JAX_ENABLE_X64 := 1
 export OPENBLAS_NUM_THREADS := 1
-test fast: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
 .PHONY: book test fast lint figures notebooks clean
@@ -26,11 +25,11 @@ book: $(READY)
 	$(BIN)/python scripts/check_site.py _build/html
 
 test: $(READY) lint
-	$(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 -n 2 --dist loadfile book
 
 fast: $(READY)
-	$(BIN)/python -m pytest tests dmftlib --doctest-modules -n 2 -m "not slow"
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
