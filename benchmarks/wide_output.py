@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "book")]
 import protocol  # noqa: E402
 
+from dmftlib import solve  # noqa: E402
 from dmftlib.networks import WideOutput  # noqa: E402
-from dmftlib.solve_wide import solve  # noqa: E402
 
 NET = WideOutput(output_ratio=0.25, input_ratio=0.5, target_variance=6.0, learning_rate=0.2, steps=20)
 WIDTH, STEPS, BINS = 4000, (0, 1, 2, 4, 8, 20), 40

@@ -18,21 +18,26 @@ if "JAX_ENABLE_X64" not in os.environ and not jax.config.jax_enable_x64:
 
 from . import empirical  # noqa: E402
 from .compare import compare  # noqa: E402
-from .networks import DeepLinear  # noqa: E402
+from .networks import DeepLinear, Nonlinear, WideOutput  # noqa: E402
 from .simulate import simulate  # noqa: E402
 from .solve import SolveError, solve  # noqa: E402
 from .spectra.bulk import RectangularLaw, rectangular_law  # noqa: E402
 from .spectra.outliers import ConditionedEnsemble, Outliers, SpikedEnsemble, outliers  # noqa: E402
+from .spectra.population import extensive_spikes, generalised_mp  # noqa: E402
 
 __all__ = [
     "ConditionedEnsemble",
     "DeepLinear",
+    "Nonlinear",
     "Outliers",
     "RectangularLaw",
     "SolveError",
     "SpikedEnsemble",
+    "WideOutput",
     "compare",
     "empirical",
+    "extensive_spikes",
+    "generalised_mp",
     "outliers",
     "rectangular_law",
     "simulate",

@@ -3,6 +3,8 @@
 Values that JAX is tracing (inside `jit`, `grad`, `vmap`) carry no numbers yet and pass unchecked.
 """
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,3 +86,20 @@ def gram(name: str, value, size: int | None = None, rtol: float = 1e-8) -> jax.A
         if lowest < -rtol * scale * len(matrix):
             fail(name, f"a lowest eigenvalue of {lowest:.3g}", "a positive semidefinite matrix of inner products")
     return value
+
+
+def of_network(net, functions: dict):
+    """The function for this kind of network."""
+    for kind, function in functions.items():
+        if isinstance(net, kind):
+            return function
+    fail("net", type(net).__name__, "a " + ", ".join(kind.__name__ for kind in functions))
+
+
+def call(function, net, options: dict):
+    """function(net, **options), refusing options that it does not have."""
+    allowed = list(inspect.signature(function).parameters)[1:]
+    for name in options:
+        if name not in allowed:
+            fail(name, "an option that has no meaning here", f"for a {type(net).__name__} one of {', '.join(allowed)}")
+    return function(net, **options)

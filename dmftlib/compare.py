@@ -21,9 +21,7 @@ def compare(solution, simulation) -> pd.DataFrame:
 
     Raises ValueError if the two do not belong to the same network.
 
-    >>> from dmftlib.networks import DeepLinear
-    >>> from dmftlib.simulate import simulate
-    >>> from dmftlib.solve import solve
+    >>> from dmftlib import DeepLinear, simulate, solve
     >>> net = DeepLinear(hidden_layers=1, width_ratio=1.0, sample_ratio=2.0, learning_rate=0.1, steps=5)
     >>> table = compare(solve(net), simulate(net, dim=100, seeds=4, spectra_at=(5,)))
     >>> list(table.quantity.unique())

@@ -1,9 +1,12 @@
 """What is trained: frozen descriptions of a network, its data and its optimiser, refused where they make no sense."""
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from . import checks
+from .activations import Activation
+from .activations import activation as find_activation
 
 
 class DeepLinear(eqx.Module):
@@ -64,6 +67,96 @@ class DeepLinear(eqx.Module):
     def layer(self, layer: int) -> int:
         """The layer, if there is such a matrix W^l."""
         return checks.choice("layer", layer, tuple(range(self.hidden_layers)))
+
+
+class Nonlinear(eqx.Module):
+    """A nonlinear network in the mean-field (muP) parameterization, of width N -> infinity, on given data.
+
+        h^1 = W^0 x / sqrt(D),   h^{l+1} = W^l phi(h^l) / sqrt(N),   f_k(x) = w_k . phi(h^L) / (gamma0 N).
+
+    Every entry of every W^l and of w starts as N(0, init_variance); the loss is (1/2P) sum Delta^2 over samples and
+    outputs, Delta = y - f, and the raw learning rate is learning_rate gamma0^2 N.
+
+    inputs           (P, D)
+    targets          (P,) or (P, K); kept as (P, K)
+    hidden_layers    L, at least 1: the matrices W^0 ... W^{L-1} and the readout w
+    activation       "linear", "tanh", "erf" (erf(h/sqrt 2)), "relu", "gelu", or a scalar function
+    gamma0           output scale: gamma0 -> 0 is lazy
+    init_variance    variance of the initial weights
+    learning_rate    in units in which the training does not depend on N
+    steps            number of updates
+    test_inputs      (Q, D), test_targets (Q,) or (Q, K): only watched
+    batch            "full", or the number of samples that each step draws anew; the gradient divides by it
+    batch_seed       seed of those draws
+
+    gamma0, init_variance and learning_rate may be JAX tracers. Raises ValueError, naming the argument, for shapes that
+    do not match, NaN, numbers that are not positive, and activations that grow faster than linearly.
+
+    >>> inputs, targets = [[1.0, 2.0], [0.5, -1.0]], [1.0, -1.0]
+    >>> net = Nonlinear(inputs=inputs, targets=targets, hidden_layers=2, learning_rate=0.1, steps=5)
+    >>> net.targets.shape, net.activation.name
+    ((2, 1), 'tanh')
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+    hidden_layers: int = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True)
+    gamma0: float
+    init_variance: float
+    learning_rate: float
+    steps: int = eqx.field(static=True)
+    test_inputs: jax.Array
+    test_targets: jax.Array | None
+    batch: str | int = eqx.field(static=True)
+    batch_seed: int = eqx.field(static=True)
+
+    def __init__(self, *, inputs, targets, hidden_layers, activation="tanh", gamma0=1.0, init_variance=1.0,
+                 learning_rate, steps, test_inputs=None, test_targets=None, batch="full", batch_seed=0):  # fmt: skip
+        self.inputs = checks.array("inputs", inputs, (None, None))
+        samples, dim = self.inputs.shape
+        for name, size in (("samples (rows of inputs)", samples), ("columns of inputs", dim)):
+            checks.integer(name, size, 1)
+        self.targets = _columns("targets", targets, samples)
+        if test_inputs is None and test_targets is not None:
+            checks.fail("test_inputs", None, "the inputs that test_targets belong to")
+        self.test_inputs = checks.array("test_inputs", np.zeros((0, dim)) if test_inputs is None else test_inputs,
+                                        (None, dim))  # fmt: skip
+        self.test_targets = None
+        if test_targets is not None:
+            self.test_targets = _columns("test_targets", test_targets, len(self.test_inputs), self.targets.shape[1])
+        self.hidden_layers = checks.integer("hidden_layers", hidden_layers, 1)
+        self.steps = checks.integer("steps", steps, 0)
+        self.activation = find_activation(activation)
+        self.gamma0 = checks.positive("gamma0", gamma0)
+        self.init_variance = checks.positive("init_variance", init_variance)
+        self.learning_rate = checks.positive("learning_rate", learning_rate)
+        if batch != "full" and (isinstance(batch, str) or checks.integer("batch", batch, 1) > samples):
+            checks.fail("batch", repr(batch), f"'full' or a number of samples, at most {samples}")
+        self.batch, self.batch_seed = batch, checks.integer("batch_seed", batch_seed, 0)
+
+    def sample_weights(self) -> np.ndarray:
+        """(steps, P): the weight of each sample in the gradient of each step, 1/batch for those drawn and else 0."""
+        samples = len(self.inputs)
+        if self.batch == "full":
+            return np.full((self.steps, samples), 1 / samples)
+        rng, weights = np.random.default_rng(self.batch_seed), np.zeros((self.steps, samples))
+        for row in weights:
+            row[rng.choice(samples, self.batch, replace=False)] = 1 / self.batch
+        return weights
+
+    def layer(self, layer: int) -> int:
+        """The layer, if W^layer is an N x N matrix: 1 ... L-1."""
+        if self.hidden_layers == 1:
+            checks.fail("layer", layer, "a network with hidden_layers of at least 2: W^0 has no bulk")
+        return checks.choice("layer", layer, tuple(range(1, self.hidden_layers)))
+
+
+def _columns(name, targets, rows, columns=None):
+    """Targets as (rows, K), one column for a plain vector."""
+    if np.ndim(targets) < 2:
+        return checks.array(name, targets, (rows,))[:, None]
+    return checks.array(name, targets, (rows, columns))
 
 
 class WideOutput(eqx.Module):

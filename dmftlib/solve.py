@@ -1,20 +1,13 @@
 """From a network to its solution: level 1 trains it, level 2 reads the spectra of its weights off the history."""
 
-import equinox as eqx
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
-
 from . import checks
-from .networks import DeepLinear
-from .spectra.bulk import RectangularLaw
-from .spectra.outliers import Outliers
-from .spectra.trajectory import outlier_trajectory
-from .training import deep_linear
-from .training.history import WeightHistory
+from .networks import DeepLinear, Nonlinear, WideOutput
+from .solutions.base import Solution
+from .solutions.deep_linear import solve_deep_linear
+from .solutions.nonlinear import solve_nonlinear
+from .solutions.wide_output import solve_wide_output
 
-_DROPPED = 1e-5  # a query history that had to drop more is reported
-_COMPRESSION, _COMPRESSION_OF_SLOPES = 1e-5, 1e-12  # of the histories that level 2 sees; slopes need more directions
+_SOLVERS = {DeepLinear: solve_deep_linear, Nonlinear: solve_nonlinear, WideOutput: solve_wide_output}
 
 
 class SolveError(RuntimeError):
@@ -25,126 +18,23 @@ class SolveError(RuntimeError):
         self.solution = solution
 
 
-class DeepLinearSolution(eqx.Module):
-    """The training of a DeepLinear in the proportional limit, and the spectra of its weights.
+def solve(net: DeepLinear | Nonlinear | WideOutput, throw: bool = True, **options) -> Solution:
+    """Solve the theory of a network in the limit in which its dimensions are large.
 
-    Arrays over time have length steps+1, entry t after t updates, and are NaN from the step on at which it diverged.
-    """
+    options    Nonlinear: see `solve_nonlinear` (samples, seed, form, ...); DeepLinear: `capacity`; WideOutput: none
 
-    net: DeepLinear
-    trajectory: deep_linear.Trajectory
+    Raises ValueError for anything that is not a network and for options that it does not have, and SolveError where
+    training diverges or the answer is not to be trusted, unless `throw` is False: `status` then says why. Under `jit`
+    and `grad` nothing can be raised: look at `status` outside.
 
-    @property
-    def train_loss(self) -> Float[Array, " times"]:
-        """Squared residual averaged over the samples (no 1/2)."""
-        return self.trajectory.train_loss
-
-    @property
-    def test_loss(self) -> Float[Array, " times"]:
-        """Squared error of the prediction on fresh inputs, without label noise."""
-        return self.trajectory.test_loss
-
-    @property
-    def predictor_norm(self) -> Float[Array, " times"]:
-        """|p|^2/D, where f(x) = p.x/sqrt(D)."""
-        return self.trajectory.predictor_norm
-
-    @property
-    def alignment(self) -> Float[Array, " times"]:
-        """beta.p/D."""
-        return self.trajectory.alignment
-
-    def feature_gram(self, l: int) -> Float[Array, "times times"]:
-        """<h^l(s) h^l(t)>, l = 0 ... L: h^0 is the direction of descent, h^{l+1} = M_l h^l."""
-        h = self.trajectory.forward[checks.choice("l", l, tuple(range(self.net.hidden_layers + 1)))]
-        return h @ h.T
-
-    def gradient_gram(self, l: int) -> Float[Array, "times times"]:
-        """<g^l(s) g^l(t)>, l = 0 ... L: g^L is the readout, g^l = M_l^T g^{l+1}."""
-        g = self.trajectory.backward[checks.choice("l", l, tuple(range(self.net.hidden_layers + 1)))]
-        return g @ g.T
-
-    def weight_history(self, layer: int) -> WeightHistory:
-        """What level 2 needs to know of W^layer."""
-        return self.trajectory.layers[self.net.layer(layer)]
-
-    def bulk(self, layer: int, step: int | None = None) -> RectangularLaw:
-        """The law of all but finitely many singular values of W^layer / sqrt(fan_in), the same at every step."""
-        self._step(step)
-        history = self.weight_history(layer)
-        return RectangularLaw(history.aspect, history.variance)
-
-    def outliers(self, layer: int, step: int | None = None, max_outliers: int | None = None,
-                 independent: bool = False) -> Outliers:  # fmt: skip
-        """Outliers of W^layer / sqrt(fan_in) and their overlaps with the queries g_s, h_s of steps s = 0 ... steps-1.
-
-        At one step, values (k,); without `step`, at all of them: (steps+1, k), padded with NaN. `max_outliers` sets k,
-        and has to be given under `jit` and `vmap`. With `independent` the spikes are taken as independent of the
-        initial weights, which is wrong: it is there to be compared with.
-        """
-        history = self.weight_history(layer)
-        tolerance = _COMPRESSION if checks.known(history.left_queries) else _COMPRESSION_OF_SLOPES
-        history = history.compressed(tolerance, deep_linear.query_capacity(self.net.steps, self.net.batch, tolerance))
-        found = outlier_trajectory(history.independent() if independent else history, self._step(step), max_outliers)
-        if checks.known(found.values) and step is None:
-            alive = (np.arange(self.net.steps + 1) < self.trajectory.finite_steps)[:, None]
-            found = Outliers(*(jnp.where(alive if x.ndim == 2 else alive[:, :, None], x, jnp.nan)
-                               for x in (found.values, found.left_overlap, found.right_overlap)))
-        return found
-
-    def escape_step(self, layer: int, number: int = 1) -> int | None:
-        """The first step at which W^layer has at least `number` outliers, None if there is none."""
-        values = np.asarray(self.outliers(layer).values)
-        escaped = np.flatnonzero(np.isfinite(values).sum(1) >= checks.integer("number", number, 1))
-        return int(escaped[0]) if len(escaped) else None
-
-    def _step(self, step):
-        if step is not None and checks.integer("step", step, 0) > self.net.steps:
-            checks.fail("step", step, f"at most {self.net.steps}, the steps of the training")
-        return step
-
-    @property
-    def status(self) -> str:
-        """"ok", "diverged at step t" or "rank cap reached"."""
-        if self.trajectory.finite_steps <= self.net.steps:
-            return f"diverged at step {int(self.trajectory.finite_steps)}"
-        return "rank cap reached" if self.trajectory.dropped > _DROPPED else "ok"
-
-    @property
-    def ok(self) -> bool:
-        return self.status == "ok"
-
-    @property
-    def stats(self) -> dict:
-        """ranks: directions used by the histories of W^0 ... W^{L-1} and X, backward and forward; dropped: relative
-        size of the largest direction that had no room."""
-        return {"ranks": np.asarray(self.trajectory.ranks), "dropped": float(self.trajectory.dropped)}
-
-
-def solve(net: DeepLinear, throw: bool = True, capacity: int | None = None) -> DeepLinearSolution:
-    """Solve the theory of a network.
-
-    capacity   room for the directions in its query histories; if not given, it grows until nothing is dropped.
-
-    Raises ValueError for anything that is not a network, and SolveError where training diverges or `capacity` is too
-    small, unless `throw` is False. Under `jit` and `grad` nothing can be raised: look at `status` outside.
-
-    >>> net = DeepLinear(hidden_layers=2, width_ratio=0.8, sample_ratio=1.5, gamma0=3.0, init_variance=0.5,
-    ...                  label_noise=0.2, learning_rate=0.05, steps=20)
+    >>> from dmftlib import DeepLinear
+    >>> net = DeepLinear(hidden_layers=1, width_ratio=1.0, sample_ratio=2.0, gamma0=2.0, learning_rate=0.1, steps=20)
     >>> solution = solve(net)
-    >>> print(solution.test_loss[jnp.array([0, 10, 20])].round(4), solution.outliers(layer=1, step=20).values.round(4))
-    [1.0174 0.377  0.2642] [1.5767]
+    >>> print(solution.test_loss[::10].round(4), solution.outliers(layer=0, step=20).values.round(4))
+    [1.25   0.147  0.0135] [2.7097]
     """
-    if not isinstance(net, DeepLinear):
-        checks.fail("net", type(net).__name__, "a DeepLinear")
-    room = deep_linear.query_capacity(net.steps, net.batch) if capacity is None else capacity
-    while True:
-        solution = DeepLinearSolution(net, deep_linear.train(net, room))
-        if not checks.known(solution.trajectory.dropped):
-            return solution
-        if capacity is not None or solution.trajectory.dropped <= _DROPPED or room > net.steps:
-            break
-        room = min(2 * room, net.steps + 1)
-    if throw and not solution.ok:
+    solver = checks.of_network(net, _SOLVERS)
+    solution = checks.call(solver, net, options)
+    if throw and checks.known(solution.finite_steps) and not solution.ok:
         raise SolveError(solution)
     return solution

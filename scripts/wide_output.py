@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "book")]
 import protocol  # noqa: E402
 
+from dmftlib import solve  # noqa: E402
 from dmftlib.networks import WideOutput  # noqa: E402
-from dmftlib.solve_wide import solve  # noqa: E402
 from dmftlib.training.wide_output import edge_correction, modes  # noqa: E402
 
 FROZEN = {

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
+from dmftlib import simulate, solve
 from dmftlib.compare import compare
 from dmftlib.networks import DeepLinear
-from dmftlib.simulate import simulate
-from dmftlib.solve import solve
 
 NET = DeepLinear(hidden_layers=2, width_ratio=0.8, sample_ratio=1.5, gamma0=3.0, init_variance=0.5, label_noise=0.2,
                  learning_rate=0.05, steps=20)  # fmt: skip

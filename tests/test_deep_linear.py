@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.deep_linear import SETTING, plain_loop
+from dmftlib import SolveError, simulate, solve
 from dmftlib.networks import DeepLinear
-from dmftlib.simulate import simulate
-from dmftlib.solve import SolveError, solve
 from dmftlib.spectra.outliers import SpikedEnsemble, outliers
 from dmftlib.spectra.trajectory import outlier_trajectory
 from dmftlib.training.deep_linear import query_capacity, train

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dmftlib import simulate
 from dmftlib.networks import DeepLinear
-from dmftlib.simulate import _start, loss, predictor, simulate
+from dmftlib.simulations.deep_linear import _start, loss, predictor
 from dmftlib.spectra.bulk import rectangular_law
 
-MODULE = importlib.import_module("dmftlib.simulate")  # `dmftlib.simulate` itself is the function
+MODULE = importlib.import_module("dmftlib.simulations.deep_linear")
 NET = DeepLinear(hidden_layers=2, width_ratio=0.8, sample_ratio=1.5, gamma0=3.0, init_variance=0.5, label_noise=0.2,
                  learning_rate=0.05, steps=4)  # fmt: skip
 

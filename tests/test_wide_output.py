@@ -8,9 +8,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import dmftlib as dm
+from dmftlib import simulate, solve
 from dmftlib.networks import WideOutput
-from dmftlib.simulate_wide import simulate
-from dmftlib.solve_wide import solve
 from dmftlib.spectra.population import generalised_mp, singular_values
 from dmftlib.training.wide_output import edge_correction, marchenko_pastur_nodes, modes
 

@@ -7,8 +7,8 @@ import numpy as np
 import sympy as sp
 from sympy import Matrix, Rational, Symbol, diff, simplify, solve, sqrt, symbols
 
+from dmftlib import solve as solve_network
 from dmftlib.networks import WideOutput
-from dmftlib.solve_wide import solve as solve_network
 from dmftlib.spectra.population import InformationPlusNoise, extensive_spikes, generalised_mp
 from dmftlib.training.wide_output import edge_correction, marchenko_pastur_nodes, modes, train
 

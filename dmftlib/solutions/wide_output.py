@@ -7,19 +7,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from . import checks
-from .networks import WideOutput
-from .spectra.bulk import RectangularLaw
-from .spectra.outliers import Outliers, SpikedEnsemble, outliers
-from .spectra.population import Image, generalised_mp, monotonic_branches, singular_values
-from .training import wide_output
+from .. import checks
+from ..networks import WideOutput
+from ..spectra.bulk import RectangularLaw
+from ..spectra.outliers import Outliers, SpikedEnsemble, outliers
+from ..spectra.population import Image, generalised_mp, monotonic_branches, singular_values
+from ..training import wide_output
+from .base import Solution
 
 
-class WideOutputSolution(eqx.Module):
-    """The training of a WideOutput in the limit of large dimensions, and the spectra of its weights.
-
-    Arrays over time have length steps+1, entry t after t updates, and are NaN from the step on at which it diverged.
-    """
+class WideOutputSolution(Solution):
+    """The training of a WideOutput in the limit of large dimensions, and the spectra of its weights."""
 
     net: WideOutput
     trajectory: wide_output.Trajectory
@@ -65,9 +63,15 @@ class WideOutputSolution(eqx.Module):
     def outliers(self, layer: int, step: int | None = None) -> Outliers:
         """Outliers of M(step), with overlaps: left with the rows of a, right with those of a M(0) and of W*.
 
+        At one step (k,); without `step` at all of them, (steps+1, k), NaN where there are none.
+
         There are some only in the limit of few outputs, output_ratio = 0, where each of the C outputs has one, at the
         same place. At any other ratio they are a band of `bulk`, isolated or not, and no entry is left for here.
         """
+        if step is None:
+            found = [self.outliers(layer, t) for t in range(int(self.finite_steps))]
+            rows = max(len(at.values) for at in found)
+            return jax.tree.map(lambda *parts: _padded(parts, (self.net.steps + 1, rows)), *found)
         net, t = self.net, self._step(layer, step)
         h = (1 - (1 - net.learning_rate) ** t) if net.output_ratio == 0 else 0.0
         scale = net.input_ratio
@@ -78,14 +82,8 @@ class WideOutputSolution(eqx.Module):
         ))  # fmt: skip
 
     @property
-    def status(self) -> str:
-        """"ok" or "diverged at step t"."""
-        alive = int(jnp.isfinite(self.test_loss).sum())
-        return "ok" if alive > self.net.steps else f"diverged at step {alive}"
-
-    @property
-    def ok(self) -> bool:
-        return self.status == "ok"
+    def finite_steps(self):
+        return jnp.isfinite(self.test_loss).sum()
 
     def _step(self, layer, step):
         self.net.layer(layer)
@@ -97,6 +95,14 @@ class WideOutputSolution(eqx.Module):
         shape = 1 / self.net.input_ratio
         squares = generalised_mp(populations[self._step(layer, step)], self.trajectory.weights, shape)
         return singular_values(squares, 1 / shape, max(0.0, 1 - shape))
+
+
+def _padded(parts, shape):
+    """One row for each step, NaN where there is nothing."""
+    filled = jnp.full(shape + parts[-1].shape[1:], jnp.nan)
+    for t, part in enumerate(parts):
+        filled = filled.at[t, : len(part)].set(part)
+    return filled
 
 
 class _ModeSize(eqx.Module):
@@ -113,11 +119,11 @@ class _ModeSize(eqx.Module):
         return jax.jvp(self.__call__, (s,), (jnp.ones_like(s),))[1]
 
 
-def solve(net: WideOutput) -> WideOutputSolution:
-    """The solution of a network with many outputs; where training diverges, `status` says when.
+def solve_wide_output(net: WideOutput) -> WideOutputSolution:
+    """`solve` for a WideOutput.
 
     >>> net = WideOutput(output_ratio=0.1, input_ratio=0.7, target_variance=9.0, learning_rate=0.1, steps=30)
-    >>> [[round(float(x), 2) for x in pair] for pair in solve(net).bulk(0).edges]
+    >>> [[round(float(x), 2) for x in pair] for pair in solve_wide_output(net).bulk(0).edges]
     [[0.17, 1.71], [1.99, 4.27]]
     """
     return WideOutputSolution(net, wide_output.train(net))

@@ -1,0 +1,333 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import ks_2samp, norm
+
+from dmftlib import simulate, solve
+from dmftlib.networks import Nonlinear
+
+RNG = np.random.default_rng(7)
+INPUTS, TARGETS = RNG.standard_normal((2, 4)), np.array([1.0, -0.5])
+TEST_INPUTS = RNG.standard_normal((2, 4))
+
+
+def network(**changes):
+    settings = dict(inputs=INPUTS, targets=TARGETS, hidden_layers=2, activation="tanh", gamma0=2.0, init_variance=1.2,
+                    learning_rate=0.2, steps=5)  # fmt: skip
+    return Nonlinear(**settings | changes)
+
+
+def z_scores(solution, simulations, quantity):
+    """Simulated means extrapolated linearly in 1/N, beside theory, for each entry of a quantity."""
+    theory, error = np.asarray(quantity(solution)), np.asarray(solution.standard_error(quantity))
+    x, means, errors = [], [], []
+    for simulation in simulations:
+        values = quantity(simulation)
+        x.append(1 / simulation.width)
+        means.append(values.mean(0))
+        errors.append(values.std(0, ddof=1) / np.sqrt(len(values)))
+    (x0, x1), (m0, m1), (e0, e1) = x, means, errors
+    intercept = (m1 * x0 - m0 * x1) / (x0 - x1)
+    spread = np.sqrt((e1 * x0) ** 2 + (e0 * x1) ** 2) / (x0 - x1)
+    noisy = spread > 1e-12
+    return ((intercept - theory)[noisy] / np.sqrt(spread**2 + error**2)[noisy]).ravel()
+
+
+def agree(z):
+    """None further off than three standard errors, Bonferroni-corrected; the entries are correlated, so that their
+    root mean square says nothing more."""
+    assert np.abs(z).max() < norm.isf(norm.sf(3) / len(z))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [dict(hidden_layers=1), dict(activation="relu", hidden_layers=2, targets=RNG.choice([-1.0, 1.0], (2, 2))),
+     dict(activation="erf", hidden_layers=3, batch=1)],
+    ids=["one layer", "relu, two outputs", "erf, three layers, SGD"],
+)  # fmt: skip
+def test_agrees_with_raw_weights_and_autodiff(changes):
+    net = network(test_inputs=TEST_INPUTS, test_targets=np.zeros(np.shape(changes.get("targets", TARGETS))), **changes)
+    solution = solve(net, samples=16384, batches=8)
+    assert solution.status == "ok"
+    simulations = [simulate(net, width=N, seeds=s, progress=False) for N, s in ((150, 400), (600, 100))]
+    for name in ("predictions", "test_predictions", "train_loss", "test_loss"):
+        agree(z_scores(solution, simulations, lambda s, name=name: getattr(s, name)))
+    for l in range(1, net.hidden_layers + 1):
+        agree(z_scores(solution, simulations, lambda s, l=l: s.feature_kernel(l)))
+        agree(z_scores(solution, simulations, lambda s, l=l: s.gradient_kernel(l)))
+
+
+@pytest.mark.slow
+def test_outliers_agree_with_singular_values_and_independent_spikes_do_not():
+    net = network(gamma0=4.0, init_variance=1.0, steps=10)
+    solution = solve(net, samples=8192)
+    simulations = [simulate(net, width=N, seeds=s, spectra_at=(10,), progress=False)
+                   for N, s in ((150, 200), (600, 50))]  # fmt: skip
+    theory = solution.outliers(1, 10)
+    error = np.asarray(solution.standard_error(lambda s: s.outliers(1, 10, max_outliers=1).values))[0]
+    (m0, e0), (m1, e1) = [(v.mean(), v.std(ddof=1) / np.sqrt(len(v)))
+                          for v in (s.singular_values(1, 10)[:, 0] for s in simulations)]  # fmt: skip
+    simulated, spread = m1 + (m1 - m0) / 3, np.hypot(4 * e1, e0) / 3
+    assert abs(simulated - theory.values[0]) < 3 * np.hypot(spread, error)
+    independent = solution.outliers(1, 10, independent=True).values
+    assert abs(simulated - independent[0]) > 10 * spread
+    assert theory.left_overlap.shape == (len(theory.values), 20) and theory.right_overlap.shape[1] == 20
+    assert 0 < solution.escape_step(1) <= 10
+    everywhere = solution.outliers(1).values
+    np.testing.assert_allclose(everywhere[-1, : len(theory.values)], theory.values, rtol=1e-6)
+    assert np.isnan(everywhere[0]).all()
+
+
+@pytest.fixture(scope="module")
+def solved():
+    return solve(network(test_inputs=TEST_INPUTS), samples=2048)
+
+
+def test_shapes_and_kernels_of_a_solution(solved):
+    assert solved.ok and solved.predictions.shape == (6, 2, 1) and solved.test_predictions.shape == (6, 2, 1)
+    assert solved.train_loss.shape == (6,) and solved.test_loss is None
+    np.testing.assert_allclose(solved.train_loss[0], np.mean(TARGETS**2), rtol=1e-6)
+    for l in (1, 2):
+        features, gradients = solved.two_time(l)
+        at_once = np.einsum("tmtn->tmn", features), np.einsum("tmktnj->tmknj", gradients)
+        np.testing.assert_allclose(at_once[0], solved.feature_kernel(l), atol=1e-6)
+        np.testing.assert_allclose(at_once[1], solved.gradient_kernel(l), atol=1e-6)
+    assert solved.ntk.kernel.shape == (6, 2, 2)
+    np.testing.assert_allclose(solved.sharpness, np.linalg.eigvalsh(solved.ntk.kernel)[:, -1])
+    assert solved.alignment.shape == (6,) and solved.bulk(1).edges[0][1] == pytest.approx(2 * 1.2**0.5)
+
+
+def test_samples_can_be_added(solved):
+    more = solved.more(1024)
+    assert more.batches == 6 and more.stats["samples"] == 3072
+    np.testing.assert_array_equal(more.trajectory.train_loss[:4], solved.trajectory.train_loss)
+    at_once = solve(network(test_inputs=TEST_INPUTS), samples=3072, batches=6)
+    np.testing.assert_array_equal(at_once.train_loss, more.train_loss)
+
+
+def test_first_step_is_the_ntk():
+    """Delta(1) = (1 - learning_rate K) Delta(0) up to second order, for a small learning rate."""
+    net = network(learning_rate=1e-4, gamma0=0.5, test_inputs=TEST_INPUTS)
+    solution = solve(net, samples=2048)
+    residual = TARGETS - solution.predictions[:, :, 0]
+    moved = (residual[1] - residual[0]) / 1e-4
+    np.testing.assert_allclose(moved, -solution.ntk.kernel[0] @ residual[0], rtol=2e-3)
+
+
+def angle_kernels(name, h, variance):
+    """E phi(u) phi(v) and E phi'(u) phi'(v) for Gaussian (u, v) of covariance h, in closed form."""
+    d = np.sqrt(np.outer(np.diag(h), np.diag(h)))
+    if name == "relu":
+        angle = np.arccos(np.clip(h / d, -1, 1))
+        return d * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi), (np.pi - angle) / (2 * np.pi)
+    scale = np.sqrt(np.outer(1 + np.diag(h), 1 + np.diag(h)))
+    return 2 / np.pi * np.arcsin(h / scale), 2 / np.pi / np.sqrt(scale**2 - h**2)
+
+
+@pytest.mark.parametrize("name", [pytest.param("relu", marks=pytest.mark.slow), "erf"])
+def test_lazy_limit_is_kernel_regression(name):
+    """gamma0 -> 0: gradient descent with the analytic arc-cosine or arcsine kernel, on training and test inputs."""
+    net = network(activation=name, gamma0=1e-3, test_inputs=TEST_INPUTS, steps=8)
+    solution = solve(net, samples=8192, rank=64)
+    x = np.concatenate([INPUTS, TEST_INPUTS])
+    layer = 1.2 * x @ x.T / 4
+    ntk, features, slopes = x @ x.T / 4, [], []
+    for _ in range(2):
+        phi, slope = angle_kernels(name, layer, 1.2)
+        features.append(phi)
+        slopes.append(slope)
+        layer = 1.2 * phi
+    back2 = 1.2 * slopes[1]  # <g^2 g^2>
+    back1 = 1.2 * back2 * slopes[0]
+    ntk = (ntk * back1 + features[0] * back2 + features[1]) / 2
+    f = np.zeros(4)
+    for _ in range(8):
+        f = f + 0.2 * ntk[:, :2] @ (TARGETS - f[:2])
+    np.testing.assert_allclose(solution.predictions[-1, :, 0], f[:2], atol=4e-3)
+    np.testing.assert_allclose(solution.test_predictions[-1, :, 0], f[2:], atol=6e-3)
+    np.testing.assert_allclose(solution.ntk.kernel[0], ntk[:2, :2], rtol=2e-2)
+
+
+def test_linear_activation_with_one_sample_is_a_recursion():
+    """L = 1, P = 1, phi(h) = h: h and w stay in the plane of h(0) and w(0), so that moments close."""
+    x, y = np.array([[1.0, 2.0]]), np.array([1.5])
+    gamma0, variance, rate, steps = 1.5, 0.8, 0.1, 12
+    net = Nonlinear(inputs=x, targets=y, hidden_layers=1, activation="linear", gamma0=gamma0, init_variance=variance,
+                    learning_rate=rate, steps=steps)  # fmt: skip
+    size = (x @ x.T).item() / 2
+    moments = np.diag([variance * size, variance])  # of (h, w)
+    f = [moments[0, 1] / gamma0]
+    for _ in range(steps):
+        push = rate * gamma0 * (y[0] - f[-1])
+        step = np.array([[1.0, push * size], [push, 1.0]])
+        moments = step @ moments @ step.T
+        f.append(moments[0, 1] / gamma0)
+    solution = solve(net, samples=256)
+    np.testing.assert_allclose(solution.predictions[:, 0, 0], f, rtol=1e-8, atol=1e-12)
+
+
+def linear_network(x, y, gamma0, variance, rate, steps):
+    """Infinitely wide two-layer linear network: coefficients over the Gaussian innovations, in exact arithmetic.
+
+    Space 1: h^1(0) (P), r of each backward query. Space 2: w(0), u of each forward query. Everything is linear.
+    """
+    P, size = len(x), 400
+    gram = x @ x.T / x.shape[1]
+    one, two = np.zeros((P, size)), np.zeros(size)
+    one[:, :P] = np.sqrt(variance) * np.linalg.cholesky(gram)
+    two[0] = np.sqrt(variance)
+    used = [P, 1]
+    forward, backward = [], []  # (query, its innovation) on each side
+    spikes, predictions = [], []
+
+    def answer(query, own, other, space):
+        """M(0) query: by regression on earlier queries `own`, and on what `other` revealed."""
+        known = np.array([q for q, _ in own]).reshape(-1, size)
+        images = np.array([image for _, image in own]).reshape(-1, size)
+        coefficients = np.linalg.lstsq(known.T, query, rcond=1e-9)[0] if len(own) else np.zeros(0)
+        rest = query - coefficients @ known
+        image = coefficients @ images if len(own) else np.zeros(size)
+        if rest @ rest > 1e-16 * max(query @ query, 1e-300):
+            if len(other):
+                past = np.array([q for q, _ in other])
+                overlaps = np.array([answer_ @ rest for _, answer_ in other])
+                image = image + np.linalg.lstsq(past @ past.T, overlaps, rcond=1e-13)[0] @ past
+            fresh = np.zeros(size)
+            fresh[used[space]] = np.sqrt(variance * (rest @ rest))
+            used[space] += 1
+            image = image + fresh
+        own.append((query, image))
+        return image
+
+    for _ in range(steps + 1):
+        h2 = np.array([answer(h, forward, backward, 1) + sum(k * g * (p @ h) for k, g, p in spikes) for h in one])
+        f = h2 @ two / gamma0
+        predictions.append(f)
+        back = answer(two, backward, forward, 0) + sum(k * p * (g @ two) for k, g, p in spikes)
+        push = rate * gamma0 / P * (y - f)
+        spikes += [(k, two.copy(), h.copy()) for k, h in zip(push, one, strict=True)]
+        one, two = one + np.outer(gram @ push, back), two + push @ h2
+    return np.array(predictions)
+
+
+def test_linear_activation_is_the_closed_linear_theory():
+    """Every inner product is exact with matched moments: no sampling error is left."""
+    net = network(activation="linear", steps=5, gamma0=1.5)
+    exact = linear_network(INPUTS, TARGETS, 1.5, 1.2, 0.2, 5)
+    solution = solve(net, samples=512, batches=2)
+    np.testing.assert_allclose(solution.predictions[:, :, 0], exact, rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_gradient_kernel_is_a_matrix_over_outputs():
+    """At the start <g_k g_j> is diagonal in the outputs, each entry that of a single output."""
+    two = solve(network(targets=RNG.choice([-1.0, 1.0], (2, 2)), steps=1), samples=8192, rank=8)
+    one = solve(network(steps=1), samples=8192, rank=8)
+    for l in (1, 2):
+        kernel, single = two.gradient_kernel(l)[0], one.gradient_kernel(l)[0][:, 0, :, 0]
+        np.testing.assert_allclose(kernel[:, 0, :, 0], single, atol=0.05)
+        np.testing.assert_allclose(kernel[:, 1, :, 1], single, atol=0.05)
+        np.testing.assert_allclose(kernel[:, 0, :, 1], 0, atol=0.05)
+
+
+@pytest.mark.slow
+def test_response_of_the_gradient_by_quadrature():
+    """At the start B = <d g^2/d u> = <phi''(h^2) w> = 0 and A = 0; after one step A = <d phi(h^1)/d r>, for P = 1
+    learning_rate gamma0 Delta |x|^2/D <phi'(h^1(1)) phi'(h^1(0))>."""
+    x, y = np.array([[1.0, 1.0]]), np.array([1.0])
+    gamma0, variance, rate = 2.0, 1.0, 0.3
+    net = Nonlinear(inputs=x, targets=y, hidden_layers=2, activation="erf", gamma0=gamma0, init_variance=variance,
+                    learning_rate=rate, steps=1)  # fmt: skip
+    solution = solve(net, samples=16384, batches=8)
+    B, A = solution.responses(1)
+    error = np.asarray(solution.standard_error(lambda s: s.responses(1)[1]))[1, 0, 0, 0, 0]
+    assert abs(B[0, 0, 0, 0, 0]) < 0.02 and abs(A[0, 0, 0, 0, 0]) < 1e-12
+
+    # h(1) = h(0) + k phi'(h(0)) z: z = M^T g of variance <g^2>, g = phi'(h^2) w, <phi'(h^2)^2> = 2/pi / sqrt(1 + 2 h)
+    def slope(h):
+        return np.sqrt(2 / np.pi) * np.exp(-(h**2) / 2)
+
+    feature = 2 / np.pi * np.arcsin(0.5)
+    gradient = variance * 2 / np.pi / np.sqrt(1 + 2 * variance * feature)
+    push = rate * gamma0 * y[0]
+
+    def inner(h):
+        # E over z of phi'(h + push phi'(h) z): a Gaussian integral
+        spread = 1 + (push * slope(h)) ** 2 * variance * gradient
+        return np.sqrt(2 / np.pi) * np.exp(-(h**2) / 2 / spread) / np.sqrt(spread)
+
+    expected = push * quad(lambda h: norm.pdf(h) * slope(h) * inner(h), -8, 8)[0]
+    assert abs(A[1, 0, 0, 0, 0] - expected) < 4 * error + 1e-4
+
+
+@pytest.mark.slow
+def test_derivatives_match_finite_differences():
+    def loss(gamma0, variance, rate):
+        net = network(gamma0=gamma0, init_variance=variance, learning_rate=rate, steps=4)
+        return solve(net, samples=512, batches=1, rank=16).train_loss[-1]
+
+    at = (2.0, 1.2, 0.2)
+    slopes = jax.grad(loss, (0, 1, 2))(*at)
+    for i, slope in enumerate(slopes):
+        up, down = ([v + sign * 1e-4 * (i == j) for j, v in enumerate(at)] for sign in (1, -1))
+        assert float(slope) == pytest.approx(float(loss(*up) - loss(*down)) / 2e-4, rel=1e-5)
+    with pytest.raises(ValueError, match="inputs and targets"):
+        jax.grad(lambda x: solve(network(inputs=x), samples=512, batches=1, rank=16).train_loss[-1])(
+            jnp.asarray(INPUTS))
+
+
+def test_what_is_refused():
+    for bad, message in (
+        (dict(inputs=[1.0, 2.0]), "inputs"), (dict(targets=[1.0]), "targets"), (dict(gamma0=0), "gamma0"),
+        (dict(batch=3), "batch"), (dict(batch="online"), "batch"), (dict(test_targets=[1.0, 2.0]), "test_inputs"),
+        (dict(activation=jnp.exp), "activation"), (dict(inputs=np.full((2, 4), np.nan)), "inputs"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            network(**bad)
+    with pytest.raises(ValueError, match="GiB"):
+        solve(network(steps=1000), samples=2**30)
+    with pytest.raises(ValueError, match="layer"):
+        network().layer(2)
+
+
+@pytest.mark.slow
+def test_what_is_reported():
+    assert solve(network(), samples=512, rank=3).status == "rank cap reached"
+    assert solve(network(), samples=64, batches=2, rank=16).status.startswith("too few samples")
+    accurate = solve(network(), samples=512, rank=16, accuracy=1e-7)
+    assert accurate.status.startswith("too few samples: standard error")
+    wild = network(learning_rate=400.0, steps=12, activation="linear")
+    solution = solve(wild, samples=512, rank=26)
+    finite = np.isfinite(solution.train_loss)
+    assert solution.status.startswith("diverged at step") and finite[0] and not finite[-1]
+    assert solution.status == f"diverged at step {finite.sum()}"
+
+
+@pytest.mark.slow
+def test_matrix_free_networks_have_the_law_of_plain_ones():
+    net = network(steps=6)
+    plain = simulate(net, width=50, seeds=4000, progress=False)
+    free = simulate(net, width=50, seeds=2000, seed=1, matrix_free=True, progress=False)
+    other = simulate(network(steps=6, init_variance=1.2 * 1.02), width=50, seeds=4000, seed=2, progress=False)
+    quantities = (lambda s: s.train_loss[:, -1], lambda s: s.predictions[:, 3, 0, 0],
+                  lambda s: s.feature_kernel(2)[:, -1, 0, 1], lambda s: s.gradient_kernel(1)[:, -1, 0, 0, 0, 0])
+    for quantity in quantities:
+        assert ks_2samp(quantity(plain), quantity(free)).pvalue > 0.01 / len(quantities)
+
+    def start(s):
+        kernels = s.feature_kernel(1), s.feature_kernel(2), s.gradient_kernel(2)[:, :, :, 0, :, 0]
+        return sum(np.log(np.trace(kernel[:, 0], axis1=1, axis2=2)) for kernel in kernels)
+
+    assert ks_2samp(start(plain), start(other)).pvalue < 0.01  # the test can see a variance 2% off
+    assert ks_2samp(start(plain), start(free)).pvalue > 0.01
+
+
+@pytest.mark.slow
+def test_matrix_free_networks_follow_the_theory(solved):
+    net = network(test_inputs=TEST_INPUTS)
+    free = simulate(net, width=20_000, seeds=1, matrix_free=True, spectra_at=(5,), progress=False)
+    np.testing.assert_allclose(free.predictions[0], solved.predictions, atol=0.06)
+    np.testing.assert_allclose(free.train_loss[0], solved.train_loss, rtol=0.06)
