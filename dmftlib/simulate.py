@@ -17,7 +17,7 @@ def simulate(net: DeepLinear | Nonlinear | WideOutput, seeds: int = 8, seed: int
     """Train `seeds` networks of finite size, each from its own start, and record spectra at the steps `spectra_at`.
 
     options    sizes, and what else is to be recorded: see `simulate_deep_linear` (dim, overlaps, ntk),
-               `simulate_nonlinear` (width; with matrix_free=True `simulate_matrix_free`), `simulate_wide_output` (width)
+               `simulate_nonlinear` (width; with matrix_free=True `simulate_matrix_free`) or `simulate_wide_output`
 
     Every array of the result has a first axis of seeds. The same `seed` gives the same numbers. Raises ValueError for
     anything that is not a network, options that it does not have, sizes below 1, and steps that it does not reach.
