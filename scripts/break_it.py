@@ -1,12 +1,13 @@
 """Break a copy of the repository in each way that the checks are there for; fail unless the check in charge notices.
 
-    python scripts/break_it.py          the short form: sources, contracts, excerpts of notebooks (a slow pytest)
+    python scripts/break_it.py          the short form: sources, contracts, excerpts of notebooks (a slow test)
     python scripts/break_it.py --long   also whole notebooks, and the built site if there is one in _build/html
 
 Prints a table: what was broken, which check caught it. The checks must pass before anything is broken.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,10 +112,10 @@ def short_form(chapter: str, figure: str) -> list[Corruption]:
     bulk, outliers, record = "dmftlib/spectra/bulk.py", "dmftlib/spectra/outliers.py", f"book/_data/figures/{figure}"
     return [
         Corruption("variance in the library 5% larger", bulk, _VARIANCE,
-                   f"{CONTRACTS}::test_contract[eq-transforms]"),
+                   f"{CONTRACTS}::test_contract[bulk-eq-transforms]"),
         Corruption("sign of a response in the library", outliers,
                    pattern(r"jnp\.hstack\(\[B\.T, none_R\]\)", "jnp.hstack([-B.T, none_R])"),
-                   f"{CONTRACTS}::test_contract[eq-overlap-matrix]"),
+                   f"{CONTRACTS}::test_contract[spikes-eq-overlap-matrix]"),
         Corruption("outputs stripped", chapter, cells(_strip), f"{BOOK}::test_cells_were_executed_in_order"),
         Corruption("a cell executed out of order", chapter, cells(lambda code: code[-1].update(execution_count=1)),
                    f"{BOOK}::test_cells_were_executed_in_order"),
@@ -219,34 +221,47 @@ def caught(copy: Path, corruption: Corruption) -> bool:
         path.write_bytes(before)
 
 
-def main(long: bool) -> int:
+def prepared(folder: Path, long: bool) -> tuple[Path, str]:
+    """A copy of the repository with the excerpts, and the name of the figure of the one."""
+    copy = folder / "book"
+    shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
+    if long and (ROOT / "_build/html").exists():
+        shutil.copytree(ROOT / "_build/html", copy / "_build/html")
+    chapters = sorted((copy / "book").glob("[0-9]*.ipynb"))
+    _excerpt(chapters, _number, copy / TEXT)
+    shown = _excerpt(chapters, lambda cell: "figure" in cell["metadata"].get("mystnb", {}), copy / FIGURE)
+    return copy, shown["metadata"]["mystnb"]["figure"]["name"]
+
+
+def main(long: bool, workers: int = 2) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "book"
-        shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
-        if long and (ROOT / "_build/html").exists():
-            shutil.copytree(ROOT / "_build/html", copy / "_build/html")
-        chapters = sorted((copy / "book").glob("[0-9]*.ipynb"))
-        _excerpt(chapters, _number, copy / TEXT)
-        shown = _excerpt(chapters, lambda cell: "figure" in cell["metadata"].get("mystnb", {}), copy / FIGURE)
-        figure = shown["metadata"]["mystnb"]["figure"]["name"]
+        copies = [prepared(Path(folder) / str(i), long) for i in range(workers)]
+        figure = copies[0][1]
         corruptions = short_form("book/03_spikes.ipynb", figure) + (long_form(figure) if long else [])
+        mine, free = threading.local(), [copy for copy, _ in copies]
+
+        def own_copy():
+            mine.copy = free.pop()
+
+        def attempt(corruption):
+            start = time.perf_counter()
+            found = caught(mine.copy, corruption)
+            verdict = corruption.check if found else f"NOTHING ({corruption.check} passed)"
+            print(f"{corruption.what:42s} {verdict}  [{time.perf_counter() - start:.0f} s]", flush=True)
+            return found
+
         checks = list(dict.fromkeys(corruption.check for corruption in corruptions))
         tests = [check for check in checks if not check.startswith("scripts/")]
         for group in (tests, *([script] for script in checks if script not in tests)):
-            whole = run(copy, *group)
+            whole = run(copies[0][0], *group)
             if whole.returncode != 0:
                 print(whole.stdout[-3000:], whole.stderr[-3000:])
                 sys.exit("The checks fail before anything is broken.")
-        missed = 0
         print(f"{'corruption':42s} caught by", flush=True)
-        for corruption in corruptions:
-            start = time.perf_counter()
-            found = caught(copy, corruption)
-            missed += not found
-            verdict = corruption.check if found else f"NOTHING ({corruption.check} passed)"
-            print(f"{corruption.what:42s} {verdict}  [{time.perf_counter() - start:.0f} s]", flush=True)
-    print(f"{len(corruptions) - missed} of {len(corruptions)} corruptions caught.")
-    return missed
+        with concurrent.futures.ThreadPoolExecutor(workers, initializer=own_copy) as pool:
+            found = list(pool.map(attempt, corruptions))
+    print(f"{sum(found)} of {len(found)} corruptions caught.")
+    return len(found) - sum(found)
 
 
 if __name__ == "__main__":

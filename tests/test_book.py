@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from test_contracts import labels
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
@@ -211,10 +212,7 @@ def test_every_figure_has_its_record():
 
 
 def contract_labels() -> list[str]:
-    """Labels of all `Contract("label", ...)` in book/derivations, read and not run (test_contracts.py runs them)."""
-    return [ast.literal_eval(call.args[0]) for path in sorted((BOOK / "derivations").glob("*.py"))
-            for call in ast.walk(ast.parse(path.read_text()))
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "Contract"]
+    return [label for _, label in labels()]  # read and not run; test_contracts.py runs them
 
 
 def test_labels_are_unique():
