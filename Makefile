@@ -21,6 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 book: $(READY)
+	$(BIN)/python scripts/execute_book.py _build/.jupyter_cache
 	$(BIN)/jupyter-book build . --all -W --keep-going
 	$(BIN)/python scripts/check_site.py _build/html
 
