@@ -1,6 +1,9 @@
 # make book      environment, executed notebooks, site
 # make test      environment, all tests
 # make fast      the tests of a few seconds each
+# make zip       the site in one file, to be read without a network
+# make pdf       every page of the site as a PDF (needs a chromium)
+# make sliders   the data of the figures with sliders
 # make figures   execute the notebooks in place, and put their figures on record (NOTEBOOKS=book/03_spikes.ipynb: one)
 PYTHON ?= python3.11
 BIN    := .venv/bin
@@ -12,7 +15,7 @@ export JAX_ENABLE_X64 := 1
 export OPENBLAS_NUM_THREADS := 1
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: book test fast lint figures notebooks clean
+.PHONY: book test fast lint zip pdf sliders figures notebooks clean
 .DEFAULT_GOAL := book
 
 $(READY): pyproject.toml constraints.txt
@@ -34,6 +37,16 @@ fast: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+
+zip: $(READY)
+	test -f _build/html/index.html || { echo "no site: make book"; exit 1; }
+	$(BIN)/python -c "import shutil; print(shutil.make_archive('_build/spectral-dynamics', 'zip', '_build', 'html'))"
+
+pdf: $(READY)
+	$(BIN)/python scripts/make_pdf.py _build/html _build/pdf
+
+sliders: $(READY)
+	$(BIN)/python scripts/sliders.py
 
 # The outputs and figures committed are those of the code committed. `make test` compares both with a fresh run, in which
 # book/conftest.py puts book/figure_check.py in the place of matplotlib's inline backend.

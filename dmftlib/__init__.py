@@ -18,12 +18,15 @@ if "JAX_ENABLE_X64" not in os.environ and not jax.config.jax_enable_x64:
 
 from . import empirical  # noqa: E402
 from .compare import compare  # noqa: E402
+from .critical import critical  # noqa: E402
 from .networks import DeepLinear, Nonlinear, WideOutput  # noqa: E402
 from .simulate import simulate  # noqa: E402
 from .solve import SolveError, solve  # noqa: E402
 from .spectra.bulk import RectangularLaw, rectangular_law  # noqa: E402
 from .spectra.outliers import ConditionedEnsemble, Outliers, SpikedEnsemble, outliers  # noqa: E402
 from .spectra.population import extensive_spikes, generalised_mp  # noqa: E402
+from .storage import load, save  # noqa: E402
+from .sweep import sweep  # noqa: E402
 
 __all__ = [
     "ConditionedEnsemble",
@@ -35,11 +38,15 @@ __all__ = [
     "SpikedEnsemble",
     "WideOutput",
     "compare",
+    "critical",
     "empirical",
     "extensive_spikes",
     "generalised_mp",
+    "load",
     "outliers",
     "rectangular_law",
+    "save",
     "simulate",
     "solve",
+    "sweep",
 ]

@@ -59,29 +59,19 @@ def activation(spec) -> Activation:
         return _NAMED[spec]
     if not callable(spec):
         checks.fail("activation", repr(spec), _NEED)
-    return _custom(spec)
-
-
-def _custom(function) -> Activation:
     try:
-        shape = jax.eval_shape(function, jax.ShapeDtypeStruct((), float)).shape
+        shape = jax.eval_shape(spec, jax.ShapeDtypeStruct((), float)).shape
     except Exception as error:  # whatever a function of the user's may raise
         checks.fail("activation", f"a function that fails on a number ({error})", _NEED)
     if shape != ():
         checks.fail("activation", f"a function from a number to an array of shape {shape}", _NEED)
-
-    def elementwise(scalar_function):
-        vectorised = jax.vmap(scalar_function)
-        return lambda h: vectorised(jnp.ravel(h)).reshape(jnp.shape(h))
-
-    phi, slope = elementwise(function), elementwise(jax.grad(function))
-    grid = jnp.linspace(-8.0, 8.0, 160_001)
-    far = np.array([-1e6, -1e3, 1e3, 1e6])
-    values, slopes, ends = np.asarray(phi(grid)), np.asarray(slope(grid)), np.abs(np.asarray(phi(jnp.asarray(far))))
-    if not (np.isfinite(values).all() and np.isfinite(slopes).all() and np.isfinite(ends).all()):
+    phi, slope = jnp.vectorize(spec), jnp.vectorize(jax.grad(spec))
+    far, grid = np.array([-1e6, -1e3, 1e3, 1e6]), np.linspace(-8.0, 8.0, 160_001)
+    ends, values, slopes = np.abs(phi(far)), np.asarray(phi(grid)), np.asarray(slope(grid))
+    if not all(np.isfinite(x).all() for x in (values, slopes, ends)):
         checks.fail("activation", "a function with infinite or undefined values or slopes", _NEED)
     steepness = ends / np.abs(far)
     if max(steepness[0] / (steepness[1] + 1), steepness[3] / (steepness[2] + 1)) > 2:
         checks.fail("activation", "a function that grows faster than linearly", _NEED)
     kinked = bool(np.abs(np.diff(slopes)).max() > 1e-2 * max(1.0, np.abs(slopes).max()))
-    return Activation(getattr(function, "__name__", "custom"), phi, slope, kinked)
+    return Activation(getattr(spec, "__name__", "custom"), phi, slope, kinked)

@@ -30,8 +30,8 @@ def number(name: str, value, minimum: float = -np.inf, strict: bool = False, max
         fail(name, repr(value), need)
     try:
         as_float = float(value)
-    except (TypeError, ValueError):
-        fail(name, repr(value), need)
+    except (TypeError, ValueError, OverflowError):
+        fail(name, repr(value)[:40], need)
     if not np.isfinite(as_float) or as_float < minimum or as_float > maximum or (strict and as_float == minimum):
         fail(name, as_float, need)
     return value

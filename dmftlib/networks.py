@@ -120,9 +120,9 @@ class Nonlinear(eqx.Module):
         self.targets = _columns("targets", targets, samples)
         if test_inputs is None and test_targets is not None:
             checks.fail("test_inputs", None, "the inputs that test_targets belong to")
-        self.test_inputs = checks.array("test_inputs", np.zeros((0, dim)) if test_inputs is None else test_inputs,
-                                        (None, dim))  # fmt: skip
-        self.test_targets = None
+        test_inputs = np.zeros((0, dim)) if test_inputs is None else test_inputs
+        self.test_inputs = checks.array("test_inputs", test_inputs, (None, dim))
+        self.test_targets = test_targets
         if test_targets is not None:
             self.test_targets = _columns("test_targets", test_targets, len(self.test_inputs), self.targets.shape[1])
         self.hidden_layers = checks.integer("hidden_layers", hidden_layers, 1)

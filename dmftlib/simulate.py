@@ -3,6 +3,8 @@
 Nothing in `simulations` knows the theory: this is what the theory is checked against.
 """
 
+from collections.abc import Iterable
+
 from . import checks
 from .matrix_free import simulate_matrix_free
 from .networks import DeepLinear, Nonlinear, WideOutput
@@ -32,6 +34,8 @@ def simulate(net: DeepLinear | Nonlinear | WideOutput, seeds: int = 8, seed: int
         simulator = simulate_matrix_free
     checks.integer("seeds", seeds, 1)
     checks.integer("seed", seed, 0)
+    if not isinstance(spectra_at, Iterable):
+        checks.fail("spectra_at", repr(spectra_at), "the steps, as a sequence")
     for t in spectra_at:
         if checks.integer("spectra_at", t, 0) > net.steps:
             checks.fail("spectra_at", t, f"steps of the training, at most {net.steps}")

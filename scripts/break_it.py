@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "_build", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info",
                                   "shared")
-BOOK, CONTRACTS = "tests/test_book.py", "tests/test_contracts.py"
+BOOK, CONTRACTS, SITE = "tests/test_book.py", "tests/test_contracts.py", "tests/test_site.py"
 TEXT, FIGURE = "book/excerpts/text.ipynb", "book/excerpts/figure.ipynb"
 
 
@@ -159,6 +159,19 @@ def short_form(chapter: str, figure: str) -> list[Corruption]:
                    f"{BOOK}::test_exercises_and_solutions_belong_together"),
         Corruption("MathJax from elsewhere", "_config.yml", pattern("sphinx-mathjax-offline,?", ""),
                    f"{BOOK}::test_the_site_is_configured_to_need_no_other"),
+        Corruption("a pin of a package dropped", "constraints.txt", pattern("jaxtyping==.*\n", ""),
+                   f"{SITE}::test_every_package_is_pinned_and_every_pin_is_allowed"),
+        Corruption("Binder installs something else", "environment.yml", pattern(r"\[test,cluster\]", "[book]"),
+                   f"{SITE}::test_environment_installs_what_make_installs"),
+        Corruption("a button that leads elsewhere", "README.md", pattern("gh/dmftlib/dmftlib", "gh/dmft/dmft"),
+                   f"{SITE}::test_one_address_for_all_buttons"),
+        Corruption("the data of a slider out of date", "book/_static/sliders/aspect.js",
+                   pattern(r"0\.206,1\.794", "0.216,1.794"),
+                   f"{SITE}::test_sliders_show_what_the_library_computes[aspect]"),
+        Corruption("sliders in other colours", "book/_static/book.css", pattern("--theory: #0072B2", "--theory: #00F"),
+                   f"{SITE}::test_sliders_have_the_colours_of_the_figures"),
+        Corruption("a slider lost from its chapter", chapter, pattern("slider-figure", "figure"),
+                   f"{SITE}::test_every_slider_is_in_a_chapter"),
         Corruption("a printed number edited", TEXT, cells(_edit_number), TEXT, "Cell outputs differ"),
         Corruption("a curve of a stored figure moved", record + ".json", _move_a_curve, FIGURE, ".y.values"),
     ]
@@ -191,6 +204,22 @@ def long_form(figure: str) -> list[Corruption]:
                        pattern("<h1>", '<div style="width: 900px">x</div><h1>'), browser),
             Corruption("a page that fetches when it runs", page,
                        pattern("</head>", "<script>fetch('ht' + 'tps://cdn.org/a')</script></head>"), browser),
+            *(Corruption(what, f"_build/html/{file}", edit, browser, says) for what, file, edit, says in (
+                ("a slider that does nothing", "_static/sliders.js", pattern('"input", draw', '"none", draw'),
+                 "does not change"),
+                ("the data of a slider lost", "_static/sliders/spike.js", Path.unlink, "without its sliders"),
+                ("sliders that need a server", "_static/sliders.js",
+                 pattern("document.currentScript.src", '"/_static/"'), "from the file system"),
+                ("solutions that do not open", "_static/togglebutton.js",
+                 pattern('remove\\("toggle-hidden', 'remove("none'), "does not open"),
+                ("equations that are not in the index", "searchindex.js", pattern('"eq-', '"no-', 0), "does not find"),
+                ("links too dark for the dark", "_static/book.css", pattern("#86b7fe", "#333333"), "dark, contrast"),
+                ("sliders on paper", "_static/book.css", pattern("@media print", "@media none"), "printed: slider-row"),
+            )),
+            Corruption("no link to the next page", "_build/html/book/index.html",
+                       pattern("right-next", "right-none", 0), browser, "no link to the next"),
+            Corruption("a reference to an equation lost", page, pattern('href="#equation-', 'href="#no-'), browser,
+                       "no #no-"),
         ]
     return whole
 

@@ -373,4 +373,6 @@ def test_the_site_is_configured_to_need_no_other():
     extensions = config["sphinx"]["config"]["extensions"]
     assert "sphinx-mathjax-offline" in extensions, "MathJax would come from a CDN"
     assert "sphinx_thebe" not in extensions, "sphinx_thebe puts the address of a CDN on every page"
-    assert config["execute"]["execute_notebooks"] == "force", "the site would show stale outputs"
+    filled = "scripts/execute_book.py " + config["execute"]["cache"]
+    assert config["execute"]["execute_notebooks"] == "cache" and filled in (ROOT / "Makefile").read_text(), (
+        "the site would show stale outputs: scripts/execute_book.py knows when the cache is out of date")

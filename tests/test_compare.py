@@ -3,7 +3,7 @@ import pytest
 
 from dmftlib import simulate, solve
 from dmftlib.compare import compare
-from dmftlib.networks import DeepLinear
+from dmftlib.networks import DeepLinear, WideOutput
 
 NET = DeepLinear(hidden_layers=2, width_ratio=0.8, sample_ratio=1.5, gamma0=3.0, init_variance=0.5, label_noise=0.2,
                  learning_rate=0.05, steps=20)  # fmt: skip
@@ -36,6 +36,14 @@ def test_table(simulation):
 def test_one_seed_has_no_standard_error():
     table = compare(solve(NET), simulate(NET, dim=40, seeds=1))
     assert table.z.isna().all() and table.simulation.notna().all()
+
+
+def test_wide_outputs_are_compared_by_loss_and_edge():
+    net = WideOutput(output_ratio=0.5, input_ratio=0.7, target_variance=4.0, learning_rate=0.1, steps=5)
+    table = compare(solve(net), simulate(net, width=300, seeds=6, spectra_at=(0, 5)))
+    assert set(table.quantity) == {"train_loss", "test_loss", "edge"}
+    assert table[table.quantity == "edge"].step.tolist() == [0, 5]
+    assert table.relative_error.abs().max() < 0.05
 
 
 def test_another_network_is_refused(simulation):

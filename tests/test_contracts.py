@@ -17,7 +17,11 @@ def labels() -> list[tuple[str, str]]:
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "Contract"]
 
 
-@pytest.mark.parametrize("chapter, label", labels(), ids=lambda x: x)
+SAMPLED = ("nonlinear",)  # contracts that draw neurons take longer
+CASES = [pytest.param(*each, marks=pytest.mark.slow if each[0] in SAMPLED else ()) for each in labels()]
+
+
+@pytest.mark.parametrize("chapter, label", CASES, ids=lambda x: x)
 def test_contract(chapter, label):
     contracts = importlib.import_module(f"derivations.{chapter}").CONTRACTS
     (contract,) = (c for c in contracts if c.label == label)

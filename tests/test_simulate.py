@@ -26,6 +26,12 @@ def test_simulation_shares_no_code_with_the_theory():
     assert imported <= {"checks", "networks", "activations"}
 
 
+def test_leading_singular_values_are_those_of_the_whole_matrix():
+    whole, leading = (simulate(NET, dim=40, seeds=2, spectra_at=(4,), ntk=False, **k) for k in ({}, {"leading": 3}))
+    for layer in range(2):
+        np.testing.assert_allclose(leading.singular_values(layer, 4), whole.singular_values(layer, 4)[:, :3], rtol=1e-6)
+
+
 def test_seeds_do_not_depend_on_how_many_are_trained_at_once(monkeypatch):
     together = simulate(NET, dim=40, seeds=5, seed=3, spectra_at=(0, 4), overlaps=2)
     monkeypatch.setattr(MODULE, "_NUMBERS_AT_ONCE", 2 * 40 * 40 * 3)

@@ -87,7 +87,7 @@ def test_a_theory_that_forgets_that_the_readout_is_fed_by_the_start_is_rejected(
 def test_few_outputs_join_the_spiked_theory(inputs):
     """The outliers from the Grams and responses of the spikes, and the limit of the band of the population map."""
     few = dataclasses.replace(FEW, input_ratio=inputs, init_variance=1.4)
-    found = solve(few).outliers(0)
+    found = solve(few).outliers(0, few.steps)
     assert found.values.shape == (1,)
     gaps = []
     for ratio in (1e-3, 1e-5, 1e-7):
@@ -100,7 +100,8 @@ def test_few_outputs_join_the_spiked_theory(inputs):
 
 
 def test_few_outputs_without_their_dependence_are_elsewhere():
-    found, (edge,) = solve(FEW).outliers(0), solve(dataclasses.replace(FEW, output_ratio=1e-7)).bulk(0).edges[1:]
+    found = solve(FEW).outliers(0, FEW.steps)
+    (edge,) = solve(dataclasses.replace(FEW, output_ratio=1e-7)).bulk(0).edges[1:]
     h = 1 - 0.9**30
     stranger = dm.outliers(dm.SpikedEnsemble(
         aspect=1 / 0.7, variance=0.7, left_gram=[[1.0]], right_gram=[[1.0, 0], [0, 9.0]],
@@ -110,10 +111,10 @@ def test_few_outputs_without_their_dependence_are_elsewhere():
 
 
 def test_outliers_only_where_there_is_a_finite_number():
-    assert solve(MANY).outliers(0).values.shape == (0,)
+    assert solve(MANY).outliers(0, MANY.steps).values.shape == (0,)
     assert solve(FEW).outliers(0, 0).values.shape == (0,)
     sim = simulate(dataclasses.replace(FEW, output_ratio=1 / 300), width=300, seeds=12, spectra_at=(30,))
-    found = solve(FEW).outliers(0)
+    found = solve(FEW).outliers(0, FEW.steps)
     top = sim.singular_values(0, 30)[:, 0]
     spread = top.std(ddof=1) / np.sqrt(12)
     assert abs(top.mean() - found.values[0]) < 4 * spread
@@ -188,7 +189,10 @@ def test_the_correction_for_a_law_is_the_limit_of_that_for_draws():
 
 
 def test_divergence_is_reported_and_what_came_before_is_kept():
-    sol = solve(dataclasses.replace(TRAINED, learning_rate=5.0))
+    wild = dataclasses.replace(TRAINED, learning_rate=5.0)
+    with pytest.raises(dm.SolveError, match="diverged at step"):
+        solve(wild)
+    sol = solve(wild, throw=False)
     assert not sol.ok and sol.status.startswith("diverged at step ")
     alive = int(sol.status.split()[-1])
     assert np.all(np.isfinite(sol.test_loss[:alive])) and np.all(np.isnan(sol.test_loss[alive:]))

@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse.linalg import svds
 from tqdm import tqdm
 
 from .. import checks
@@ -61,12 +62,14 @@ class Simulation:
 
 
 def simulate_deep_linear(net: DeepLinear, dim: int = 1000, seeds: int = 8, seed: int = 0, spectra_at=(),
-                         overlaps: int = 0, ntk: bool = True, progress: bool = True) -> Simulation:  # fmt: skip
+                         overlaps: int = 0, ntk: bool = True, progress: bool = True,
+                         leading: int = 0) -> Simulation:  # fmt: skip
     """Train `seeds` networks of input dimension `dim`, each on its own data from its own start.
 
     Width and samples are `dim` times the ratios of `net`, rounded. Singular values and NTK eigenvalues (unless `ntk` is
-    False) are recorded at the steps `spectra_at`, with the overlaps of the leading `overlaps` singular vectors. Seeds
-    are trained a few at a time, so that memory stays that of a few networks. The same `seed` gives the same numbers.
+    False) are recorded at the steps `spectra_at`, with the overlaps of the leading `overlaps` singular vectors; with
+    `leading` only so many singular values, by Lanczos iteration, which is quicker for wide networks. Seeds are trained
+    a few at a time, so that memory stays that of a few networks. The same `seed` gives the same numbers.
     A bar on stderr shows the progress of runs longer than a few seconds.
 
     Raises ValueError for sizes below 1.
@@ -77,6 +80,7 @@ def simulate_deep_linear(net: DeepLinear, dim: int = 1000, seeds: int = 8, seed:
     """
     dim = checks.integer("dim", dim, 1)
     checks.integer("overlaps", overlaps, 0)
+    checks.integer("leading", leading, 0)
     width, samples = round(net.width_ratio * dim), round(net.sample_ratio * dim)
     for name, size in (("width_ratio", width), ("sample_ratio", samples)):
         checks.integer(f"dim * {name}", size, 1)
@@ -85,7 +89,8 @@ def simulate_deep_linear(net: DeepLinear, dim: int = 1000, seeds: int = 8, seed:
     at_once = -(-seeds // batches)  # of equal size, so that one compilation serves all; the surplus is cut off
     rngs = [[np.random.default_rng([seed, i * at_once + j]) for j in range(at_once)] for i in range(batches)]
     with tqdm(total=batches * (net.steps + 1), desc=f"simulating D = {dim}", delay=10, disable=not progress) as bar:
-        parts = [_train(net, dim, width, samples, rngs[i], spectra_at, overlaps, ntk, bar) for i in range(batches)]
+        parts = [_train(net, dim, width, samples, rngs[i], spectra_at, (overlaps, leading, ntk), bar)
+                 for i in range(batches)]
     joined = jax.tree.map(lambda *arrays: np.concatenate(arrays)[:seeds], *parts)
     return Simulation(net, dim, *joined[0], spectra_at, overlaps, dict(joined[1]))
 
@@ -142,8 +147,9 @@ def _step_one(net, weights, beta, X, y, chosen):
     return [W - rate * dW for W, dW in zip(weights, gradient, strict=True)], losses, g[:-1][::-1], h[:-1]
 
 
-def _train(net, dim, width, samples, rngs, spectra_at, overlaps, ntk, bar):
+def _train(net, dim, width, samples, rngs, spectra_at, recorded, bar):
     """Train one batch of seeds; the measured losses and spectra."""
+    overlaps, leading, ntk = recorded
     weights, beta, X, y = _stacked([_start(net, dim, width, samples, rng) for rng in rngs])
     fraction, chosen = net.batch if not isinstance(net.batch, str) else None, None
     losses, left, right, vectors, spectra = [], [], [], {}, collections.defaultdict(dict)
@@ -154,6 +160,8 @@ def _train(net, dim, width, samples, rngs, spectra_at, overlaps, ntk, bar):
                 if overlaps:
                     U, values, V = np.linalg.svd(M, full_matrices=False)
                     vectors[l, t] = U[:, :, :overlaps].transpose(0, 2, 1), V[:, :overlaps]
+                elif leading:
+                    values = np.stack([svds(m, leading, return_singular_vectors=False, rng=0)[::-1] for m in M])
                 else:
                     values = np.linalg.svd(M, compute_uv=False)
                 spectra[f"values {l}"][t] = values

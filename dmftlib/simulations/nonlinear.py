@@ -49,18 +49,19 @@ class NonlinearSimulation:
 
     def feature_kernel(self, l: int) -> np.ndarray:
         """phi(h^l_mu).phi(h^l_nu)/N, l = 1 ... L: (seeds, steps+1, P, P)."""
-        return self.feature_kernels[checks.choice("l", l, tuple(range(1, self.net.hidden_layers + 1))) - 1]
+        return self.feature_kernels[self._space(l)]
 
     def gradient_kernel(self, l: int) -> np.ndarray:
         """g^l.g^l/N, g^l = gamma0 N df/dh^l, l = 1 ... L: (seeds, steps+1, P, K, P, K)."""
-        return self.gradient_kernels[checks.choice("l", l, tuple(range(1, self.net.hidden_layers + 1))) - 1]
+        return self.gradient_kernels[self._space(l)]
+
+    def _space(self, l):
+        return checks.choice("l", l, tuple(range(1, self.net.hidden_layers + 1))) - 1
 
     def singular_values(self, layer: int, step: int) -> np.ndarray:
         """Singular values of W^layer / sqrt(N) after `step` updates, descending: (seeds, N); of matrix-free networks
         those past the edge of the bulk, up to O(1/N), padded with NaN."""
-        if step not in self.spectra_at:
-            checks.fail("step", step, f"one of spectra_at = {self.spectra_at}")
-        return self.spectra[self.net.layer(layer), step]
+        return self.spectra[self.net.layer(layer), checks.choice("step", step, self.spectra_at)]
 
 
 def _loss(targets, predictions):
@@ -102,37 +103,29 @@ def outputs(net: Nonlinear, weights, x, shifts):
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _start(net, width, keys):
+@functools.partial(jax.vmap, in_axes=(None, None, 0))
+def _start(net, width, key):
     D, K, L = net.inputs.shape[1], net.targets.shape[1], net.hidden_layers
     shapes = [(width, D)] + [(width, width)] * (L - 1) + [(K, width)]
-
-    def one(key):
-        return [jnp.sqrt(net.init_variance) * jax.random.normal(k, shape)
-                for k, shape in zip(jax.random.split(key, L + 1), shapes, strict=True)]  # fmt: skip
-
-    return jax.vmap(one)(keys)
+    keys = jax.random.split(key, L + 1)
+    return [jnp.sqrt(net.init_variance) * jax.random.normal(*each) for each in zip(keys, shapes, strict=True)]
 
 
 @functools.partial(jax.jit, donate_argnums=1)
+@functools.partial(jax.vmap, in_axes=(None, 0, None))
 def _step(net, weights, sample_weights):
-    return jax.vmap(lambda one: _step_one(net, one, sample_weights))(weights)
-
-
-def _step_one(net, weights, sample_weights):
     """One update, and what is measured before it."""
     width, P, K = weights[-1].shape[1], *net.targets.shape
-    x = jnp.concatenate([net.inputs, net.test_inputs])
     none = [jnp.zeros((P, width))] * net.hidden_layers
 
     def loss(weights):
         residual = net.targets - outputs(net, weights, net.inputs, none)[0]
         return jnp.sum(sample_weights[:, None] * residual**2) / 2
 
-    def total(shifts, k):
-        return outputs(net, weights, net.inputs, shifts)[0][:, k].sum()
-
-    per_output = [jax.grad(total)(none, k) for k in range(K)]
+    per_output = [jax.grad(lambda shifts, k=k: outputs(net, weights, net.inputs, shifts)[0][:, k].sum())(none)
+                  for k in range(K)]  # fmt: skip
     g = [net.gamma0 * width * jnp.stack(layer, 1) for layer in zip(*per_output, strict=True)]
+    x = jnp.concatenate([net.inputs, net.test_inputs])
     predictions, features = outputs(net, weights, x, [0.0] * net.hidden_layers)
     feature_kernels = [f[:P] @ f[:P].T / width for f in features]
     gradient_kernels = [jnp.einsum("mki,nji->mknj", layer, layer) / width for layer in g]

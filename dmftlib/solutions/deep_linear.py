@@ -1,5 +1,7 @@
 """From a DeepLinear to its solution: level 1 trains it, level 2 reads the spectra of its weights off the history."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -7,8 +9,9 @@ from jaxtyping import Array, Float
 from .. import checks
 from ..networks import DeepLinear
 from ..spectra.bulk import RectangularLaw
+from ..spectra.ntk import KernelSpectrum, kernel_spectrum
 from ..spectra.outliers import Outliers
-from ..spectra.trajectory import outlier_trajectory
+from ..spectra.trajectory import conditioned, outlier_trajectory
 from ..training import deep_linear
 from ..training.history import WeightHistory
 from .base import Solution
@@ -71,15 +74,31 @@ class DeepLinearSolution(Solution):
         and has to be given under `jit` and `vmap`. With `independent` the spikes are taken as independent of the
         initial weights, which is wrong: it is there to be compared with.
         """
-        history = self.weight_history(layer)
-        tolerance = _COMPRESSION if checks.known(history.left_queries) else _COMPRESSION_OF_SLOPES
-        history = history.compressed(tolerance, deep_linear.query_capacity(self.net.steps, self.net.batch, tolerance))
+        history = self._compressed(layer)
         found = outlier_trajectory(history.independent() if independent else history, self._step(step), max_outliers)
         if checks.known(found.values) and step is None:
             alive = (np.arange(self.net.steps + 1) < self.trajectory.finite_steps)[:, None]
             found = Outliers(*(jnp.where(alive if x.ndim == 2 else alive[:, :, None], x, jnp.nan)
                                for x in (found.values, found.left_overlap, found.right_overlap)))
         return found
+
+    def _compressed(self, layer):
+        history = self.weight_history(layer)
+        tolerance = _COMPRESSION if checks.known(history.left_queries) else _COMPRESSION_OF_SLOPES
+        return history.compressed(tolerance, deep_linear.query_capacity(self.net.steps, self.net.batch, tolerance))
+
+    def _revealed(self, layer):
+        return conditioned(self._compressed(layer))
+
+    @functools.cached_property
+    def ntk(self) -> KernelSpectrum:
+        """The spectrum of the neural tangent kernel at every step. Not under `jit`, `grad` and `vmap`."""
+        return kernel_spectrum(self.net, self.trajectory.layers[0].left_queries.shape[1])
+
+    @property
+    def sharpness(self):
+        """Largest eigenvalue of the NTK at each step: unstable at 2/learning_rate."""
+        return np.fmax(self.ntk.edge, self.ntk.outliers[:, 0])
 
     @property
     def finite_steps(self):
@@ -88,6 +107,10 @@ class DeepLinearSolution(Solution):
     @property
     def warning(self):
         return "rank cap reached" if self.trajectory.dropped > _DROPPED else None
+
+    @property
+    def troubled(self):
+        return super().troubled | (self.trajectory.dropped > _DROPPED)
 
     @property
     def stats(self) -> dict:

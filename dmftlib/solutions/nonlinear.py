@@ -1,5 +1,7 @@
 """The solution of a nonlinear network: level 1 in independent batches of samples, level 2 from their pooled moments."""
 
+import functools
+import operator
 import os
 
 import equinox as eqx
@@ -10,9 +12,9 @@ import numpy as np
 from .. import checks
 from ..networks import Nonlinear
 from ..spectra.bulk import RectangularLaw
-from ..spectra.outliers import ConditionedEnsemble, Outliers
-from ..spectra.trajectory import _at_edge, _roots, _share
-from ..training import nonlinear
+from ..spectra.outliers import Outliers, SpikedEnsemble, outliers
+from ..spectra.trajectory import outliers_by_step, pooled, stacked
+from ..training import nonlinear, response
 from .base import Solution
 
 
@@ -36,34 +38,34 @@ class NonlinearSolution(Solution):
     trajectory: nonlinear.Trajectory  # every array has a first axis of batches
     sites: int = eqx.field(static=True)
     seed: int = eqx.field(static=True)
-    rank: int = eqx.field(static=True)
+    rank: int | None = eqx.field(static=True)
+    form: str = eqx.field(static=True)
     accuracy: float | None = eqx.field(static=True)
 
     @property
     def batches(self) -> int:
-        return len(self.trajectory.train_loss)
+        return len(self.trajectory.predictions)
 
     @property
     def predictions(self):
         """f on the training inputs, (steps+1, P, K)."""
-        return self.trajectory.predictions.mean(0)[:, : len(self.net.inputs)]
+        return self.trajectory.predictions.mean(0)[:, : len(self.net.targets)]
 
     @property
     def test_predictions(self):
         """f on the test inputs, (steps+1, Q, K)."""
-        return self.trajectory.predictions.mean(0)[:, len(self.net.inputs) :]
+        return self.trajectory.predictions.mean(0)[:, len(self.net.targets) :]
 
     @property
     def train_loss(self):
         """Squared residual summed over outputs, averaged over all P samples (no 1/2)."""
-        return jnp.mean(jnp.sum((self.net.targets - self.predictions) ** 2, -1), -1)
+        return jnp.sum((self.net.targets - self.predictions) ** 2, -1).mean(-1)
 
     @property
     def test_loss(self):
         """The same on the test data; None if there are no test targets."""
-        if self.net.test_targets is None:
-            return None
-        return jnp.mean(jnp.sum((self.net.test_targets - self.test_predictions) ** 2, -1), -1)
+        targets = self.net.test_targets
+        return None if targets is None else jnp.sum((targets - self.test_predictions) ** 2, -1).mean(-1)
 
     def feature_kernel(self, l: int):
         """<phi(h^l_mu) phi(h^l_nu)>, l = 1 ... L: (steps+1, P, P)."""
@@ -76,36 +78,19 @@ class NonlinearSolution(Solution):
     def two_time(self, l: int):
         """<phi(h^l_mu(s)) phi(h^l_nu(t))> (steps+1, P, steps+1, P), <g^l(s) g^l(t)> (steps+1, P, K, steps+1, P, K)."""
         space, layers = self._space(l), self.trajectory.layers
-        if space < self.net.hidden_layers - 1:
-            features = jnp.einsum("btmr,bsnr->tmsn", *[layers[space].right_queries] * 2) / self.batches
-        else:
-            features = self.trajectory.top_features.mean(0)
-        if space > 0:
-            gradients = jnp.einsum("btmkr,bsnjr->tmksnj", *[layers[space - 1].left_queries] * 2) / self.batches
-        else:
-            gradients = self.trajectory.bottom_gradients.mean(0)
-        return features, gradients
+        top, bottom = space == self.net.hidden_layers - 1, space == 0
+        features = self.trajectory.top_features if top else jax.vmap(lambda h: h.grams()[0])(layers[space])
+        gradients = self.trajectory.bottom_gradients if bottom else jax.vmap(lambda h: h.grams()[1])(layers[space - 1])
+        return features.mean(0), gradients.mean(0)
 
     def responses(self, layer: int):
         """B (steps+1, P, K, steps+1, P) = <d g^{l+1}/d u>, A (steps+1, P, steps+1, P, K) = <d phi(h^l)/d r>, l = layer.
 
-        u and r are the innovations of M_l(0) phi(h^l) and M_l(0)^T g^{l+1}. By Stein's lemma <g u> = variance B, so
-        that no derivative of the activation is taken. Where queries are linearly dependent only sums of responses
-        have a meaning; these are the smallest.
+        u and r are the innovations of M_l(0) phi(h^l) and M_l(0)^T g^{l+1}. The conditioning form has them by Stein's
+        lemma, without a derivative of the activation. Where queries are linearly dependent only sums of responses have
+        a meaning; these are the smallest.
         """
-        history = self._layer(layer)
-
-        def of_batch(h):
-            causal = h.left_time[:, None] >= h.right_time
-            shared = h.core / h.variance
-            left, right = (q.reshape(-1, q.shape[-1]) for q in (h.left_queries, h.right_queries))
-            B = left @ jnp.where(causal, shared, 0.0) @ jnp.linalg.pinv(right)
-            A = right @ jnp.where(causal, 0.0, shared).T @ jnp.linalg.pinv(left)
-            return B, A
-
-        B, A = (x.mean(0) for x in jax.vmap(of_batch)(history))
-        left, right = history.left_queries.shape[1:-1], history.right_queries.shape[1:-1]
-        return B.reshape(left + right), A.reshape(right + left)
+        return tuple(x.mean(0) for x in jax.vmap(lambda h: h.responses())(self._layer(layer)))
 
     @property
     def ntk(self) -> NeuralTangentKernel:
@@ -146,39 +131,57 @@ class NonlinearSolution(Solution):
         Left with g_{mu k}(s), index (s P + mu) K + k, right with phi(h_mu(s)), index s P + mu, s = 0 ... steps-1. At
         one step, values (k,); without `step` at all of them, (steps+1, k), padded with NaN. `max_outliers` sets k and
         has to be given under `jit`. Directions of less than `tolerance` of the largest among the queries are left out.
-        With `independent` the spikes are taken as independent of the initial weights, which is wrong: it is there to
-        be compared with.
+        With `independent` the spikes are wrongly taken as independent of the initial weights, to be compared with.
         """
         history, step = self._layer(layer), self._step(step)
-        return pooled_outliers(history, step, max_outliers, independent, tolerance)
+        if self.form == "conditioning":
+            return outliers_by_step(*pooled(history, independent, tolerance), step, max_outliers)
+        found = [outliers(ensemble.independent() if independent else ensemble, max_outliers)
+                 for ensemble in self._spiked(history, range(self.net.steps + 1) if step is None else [step])]
+        return found[0] if step is not None else stacked(found)
+
+    def _spiked(self, history, steps):
+        """The response form of level 2 at those steps."""
+        h = jax.tree.map(lambda x: x.mean(0), history)
+        (last, P, K), l, k = h.rates.shape, h.rates.size, h.rates.shape[0] * h.rates.shape[1]
+        G, B = (x[:last, :, :, :last].reshape(l, -1) for x in (h.left_gram, h.left_response))
+        H, A = (x[:last, :, :last].reshape(k, -1) for x in (h.right_gram, h.right_response))
+        for step in steps:
+            rates = jnp.where(np.arange(l) < step * P * K, h.rates.ravel(), 0.0)
+            yield SpikedEnsemble(aspect=1.0, variance=h.variance, left_gram=G, right_gram=H, left_response=B,
+                                 right_response=A, strengths=rates[:, None] * jnp.repeat(jnp.eye(k), K, 0))  # fmt: skip
+
+    def _revealed(self, layer):
+        if self.form != "conditioning":
+            checks.fail("form", self.form, "conditioning")
+        return pooled(self._layer(layer))
 
     def standard_error(self, quantity):
         """Standard error of quantity(solution), an array, by the jackknife over the batches: NaN for a single batch.
 
         `quantity` may be the name of a property, or a function of a solution.
         """
-        get = (lambda solution: getattr(solution, quantity)) if isinstance(quantity, str) else quantity
-        count = self.batches
-        if count == 1:
+        get, every = operator.attrgetter(quantity) if isinstance(quantity, str) else quantity, np.arange(self.batches)
+        if len(every) == 1:
             return jnp.full_like(get(self), jnp.nan)
-
-        def without(b):
-            rest = jax.tree.map(lambda x: x[np.arange(count) != b], self.trajectory)
-            return eqx.tree_at(lambda s: s.trajectory, self, rest)
-
-        values = jnp.stack([get(without(b)) for b in range(count)])
-        return jnp.sqrt((count - 1) * jnp.var(values, 0))
+        rests = [jax.tree.map(lambda x, b=b: x[every != b], self.trajectory) for b in every]
+        values = jnp.stack([get(eqx.tree_at(lambda s: s.trajectory, self, rest)) for rest in rests])
+        return jnp.sqrt((len(every) - 1) * jnp.var(values, 0))
 
     def more(self, samples: int) -> "NonlinearSolution":
         """The solution with about that many samples added, in new batches of the same size."""
         count = -(-checks.integer("samples", samples, 1) // self.sites)
-        added = _batches(self.net, self.sites, self.rank, self.seed, self.batches, count)
+        added = _batches(self.net, self.form, self.sites, self.rank, self.seed, self.batches, count)
         joined = jax.tree.map(lambda *x: _numbers(x).concatenate(x), self.trajectory, added)
         return eqx.tree_at(lambda s: s.trajectory, self, joined)
 
     @property
     def finite_steps(self):
         return jnp.min(self.trajectory.finite_steps)
+
+    @property
+    def troubled(self):
+        return super().troubled | self.trajectory.full.any() | (2 * self.trajectory.used.max() > self.sites)
 
     @property
     def warning(self):
@@ -198,12 +201,9 @@ class NonlinearSolution(Solution):
     def stats(self) -> dict:
         """Samples, batches, the largest standard error of the predictions, the rank of the query histories of each
         layer (backward, forward), the room there was, and the sizes of the bases."""
-        return {
-            "samples": self.batches * self.sites, "batches": self.batches,
-            "standard_error": float(jnp.max(self.standard_error("predictions"))),
-            "ranks": np.asarray(self.trajectory.ranks.max(0)), "rank_cap": self.rank,
-            "directions": np.asarray(self.trajectory.used.max(0)),
-        }  # fmt: skip
+        error, ranks, used = self.standard_error("predictions"), self.trajectory.ranks, self.trajectory.used
+        return dict(samples=self.batches * self.sites, batches=self.batches, standard_error=float(jnp.max(error)),
+                    ranks=np.asarray(ranks.max(0)), rank_cap=self.rank, directions=np.asarray(used.max(0)))  # fmt: skip
 
     def _space(self, l):
         return checks.choice("l", l, tuple(range(1, self.net.hidden_layers + 1))) - 1
@@ -213,16 +213,18 @@ class NonlinearSolution(Solution):
 
 
 def solve_nonlinear(net: Nonlinear, samples: int = 4000, seed: int = 0, batches: int = 4, rank: int | None = None,
-                    accuracy: float | None = None) -> NonlinearSolution:  # fmt: skip
-    """Solve the theory of a nonlinear network, by conditioning.
+                    accuracy: float | None = None, form: str = "conditioning") -> NonlinearSolution:  # fmt: skip
+    """Solve the theory of a nonlinear network.
 
     samples    sites in all, roughly: in `batches` independent batches, from which the standard errors come, each of a
                power of two, as quasi-random numbers like it
     rank       room for the directions of the queries of each matrix; if not given, it grows until nothing is dropped
     accuracy   the standard error of the predictions above which `status` reports too few samples
+    form       "conditioning": the cost is samples x inputs x steps x rank. "response": an independent and slower way,
+               samples x (inputs x steps)^3, that refuses kinked activations and takes no derivatives
 
-    Raises ValueError for anything but a Nonlinear, and where the memory needed is more than this machine has. The cost
-    is samples x inputs x steps x rank. Under `jit` and `grad` give `rank`.
+    Raises ValueError for anything but a Nonlinear, and where the memory needed is more than this machine has. Under
+    `jit` and `grad` give `rank`.
 
     >>> inputs, targets = [[1.0, 0.0], [0.5, 1.0]], [1.0, -1.0]
     >>> net = Nonlinear(inputs=inputs, targets=targets, hidden_layers=1, learning_rate=0.5, steps=9)
@@ -231,6 +233,8 @@ def solve_nonlinear(net: Nonlinear, samples: int = 4000, seed: int = 0, batches:
     ok [1.  0.1]
     """
     batches = checks.integer("batches", batches, 1)
+    checks.choice("form", form, ("conditioning", "response"))
+    checks.integer("seed", seed, 0)
     if checks.integer("samples", samples, 1) < 16 * batches:
         checks.fail("samples", samples, f"at least 16 for each of the {batches} batches")
     sites = 2 ** round(np.log2(samples / batches))
@@ -240,73 +244,26 @@ def solve_nonlinear(net: Nonlinear, samples: int = 4000, seed: int = 0, batches:
     if rank is not None:
         room = min(checks.integer("rank", rank, 1), most)
     while True:
-        trajectory = _batches(net, sites, room, seed, 0, batches)
-        solution = NonlinearSolution(net, trajectory, sites, seed, room, accuracy)
+        trajectory = _batches(net, form, sites, room, seed, 0, batches)
+        solution = NonlinearSolution(net, trajectory, sites, seed, room, form, accuracy)
         if rank is not None or not checks.known(trajectory.full) or not bool(trajectory.full.any()) or room == most:
             return solution
         room = min(2 * room, most)
 
 
-def _batches(net, sites, rank, seed, first, count):
+def _batches(net, form, sites, rank, seed, first, count):
     """Trajectories number first ... first+count-1 of a seed, stacked."""
-    needed = nonlinear.memory(net, rank, sites)
+    room = nonlinear.room_for(net, rank, sites)
+    needed = nonlinear.memory(net, room, sites) if form == "conditioning" else response.memory(net, sites)
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > 0.8 * available:
         checks.fail("samples", f"{sites} a batch, which need {needed / 2**30:.1f} GiB",
                     f"at most {0.8 * available / 2**30:.1f} GiB: more batches, fewer inputs or steps, a smaller rank")
-    runs = [nonlinear.train(net, (checks.integer("seed", seed, 0), b), sites=sites, rank=rank, two_time=True)
-            for b in range(first, first + count)]  # fmt: skip
+    train = functools.partial(nonlinear.train, room=room, two_time=True) if form == "conditioning" else response.train
+    runs = [train(net, (seed, b), sites=sites) for b in range(first, first + count)]
     return jax.tree.map(lambda *x: _numbers(x).stack(x), *runs)
 
 
 def _numbers(arrays):
     """NumPy, which has nothing to compile, unless JAX is tracing."""
     return np if checks.known(arrays) else jnp
-
-
-def pooled_outliers(histories, step, max_outliers, independent, tolerance) -> Outliers:
-    """Level 2 from the moments of the queries, averaged over the batches (first axis): the queries, unlike the
-    directions, are the same in all of them."""
-    rates = histories.rates.mean(0)
-    steps, P, K = rates.shape
-    left = histories.left_queries[:, :steps].reshape(len(histories.core), steps * P * K, -1)
-    right = histories.right_queries[:, :steps].reshape(len(histories.core), steps * P, -1)
-    to_left, left_coordinates = _leading(left, tolerance)
-    to_right, right_coordinates = _leading(right, tolerance)
-    core = jnp.mean(to_left @ histories.core @ to_right.transpose(0, 2, 1), 0)
-    variance = histories.variance.mean()
-    if independent:
-        core, images = jnp.zeros_like(core), [variance * jnp.eye(n) for n in core.shape]
-    else:
-        images = [jnp.mean(T @ moments @ T.transpose(0, 2, 1), 0)
-                  for T, moments in ((to_left, histories.left_images), (to_right, histories.right_images))]  # fmt: skip
-    spikes = jnp.einsum("tmk,ptmk,qtm->tpq", rates, left_coordinates.reshape(-1, steps, P, K),
-                        right_coordinates.reshape(-1, steps, P))  # fmt: skip
-    cores = jnp.cumsum(jnp.concatenate([core[None], spikes]), 0)
-    none = jnp.zeros((len(core), 0)), jnp.zeros((core.shape[1], 0)), jnp.zeros((0, 0))
-    cores = cores if step is None else cores[step : step + 1]
-    beyond = images[0] - core @ core.T, images[1] - core.T @ core
-    ensembles = ConditionedEnsemble(jnp.ones(()), variance, cores, *beyond, *none)
-    at_edge, y = _at_edge(jax.lax.stop_gradient(ensembles))
-    if max_outliers is None:
-        if not checks.known(at_edge):
-            checks.fail("max_outliers", None, "a whole number under jit and vmap, where shapes are fixed")
-        max_outliers = max(int(jnp.max(jnp.sum(at_edge > 1, 1))), 0 if step is not None else 1)
-    rows = min(checks.integer("max_outliers", max_outliers, 0), *core.shape)
-    values, y = _roots(ensembles, at_edge[:, :rows] > 1 + 1e-12, y[:, :, :rows])
-    absent = jnp.isnan(values)[..., None]
-    parts = (y[..., : len(core)], left_coordinates), (y[..., len(core) :], right_coordinates)
-    shares = [jnp.where(absent, jnp.nan, _share((v @ q) ** 2, (q**2).sum(0))) for v, q in parts]
-    found = Outliers(values, *shares)
-    return found if step is None else jax.tree.map(lambda x: x[0], found)
-
-
-def _leading(queries, tolerance):
-    """The leading directions of the pooled queries: their coordinates (batches, p, r) over the directions of each batch
-    and of the queries (p, number) over them. Which span is taken is not differentiated."""
-    stacked = jnp.concatenate(list(queries), 1) / np.sqrt(len(queries))
-    directions, sizes, _ = jnp.linalg.svd(jax.lax.stop_gradient(stacked), full_matrices=False)
-    kept = int(np.sum(sizes > tolerance * sizes[0])) if checks.known(sizes) else queries.shape[-1]
-    mixed = directions[:, :kept].T @ stacked
-    whitened = jnp.linalg.solve(jnp.linalg.cholesky(mixed @ mixed.T), directions[:, :kept].T)
-    return whitened @ queries, whitened @ stacked @ stacked.T

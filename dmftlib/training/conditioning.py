@@ -18,6 +18,47 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 _FEW = ROOM = 2  # directions that are added at once; a basis needs that much room beyond what it is to hold
+_CHUNK, _ROWS = 4096, 16  # pieces of a very long basis: sites, and rows of those in use
+
+
+def inner(a: Float[Array, "k S"], b: Float[Array, "r S"], count=None) -> Float[Array, "k r"]:
+    """a @ b.T, over long rows in pieces that stay in the cache; rows of b from `count` on are zero."""
+    whole = a.shape[1] // _CHUNK * _CHUNK
+    if whole < 16 * _CHUNK:
+        return a @ b.T
+
+    def add(i, j, rows, total):
+        x, y = jax.lax.dynamic_slice_in_dim(a, i, _CHUNK, 1), jax.lax.dynamic_slice(b, (j, i), (rows, _CHUNK))
+        old = jax.lax.dynamic_slice_in_dim(total, j, rows, 1)
+        return jax.lax.dynamic_update_slice_in_dim(total, old + x @ y.T, j, 1)
+
+    return _over_pieces(add, b, whole, count, a[:, whole:] @ b[:, whole:].T)
+
+
+def combined(coefficients: Float[Array, "k r"], b: Float[Array, "r S"], count) -> Float[Array, "k S"]:
+    """coefficients @ b, likewise."""
+    whole = b.shape[1] // _CHUNK * _CHUNK
+    if whole < 16 * _CHUNK:
+        return coefficients @ b
+
+    def add(i, j, rows, total):
+        x, y = jax.lax.dynamic_slice_in_dim(coefficients, j, rows, 1), jax.lax.dynamic_slice(b, (j, i), (rows, _CHUNK))
+        old = jax.lax.dynamic_slice_in_dim(total, i, _CHUNK, 1)
+        return jax.lax.dynamic_update_slice_in_dim(total, old + x @ y, i, 1)
+
+    rest = coefficients @ b[:, whole:]
+    return _over_pieces(add, b, whole, count, jnp.pad(rest, ((0, 0), (whole, 0))))
+
+
+def _over_pieces(add, b, whole, count, total):
+    """add(site, row, rows, total) for every piece of b."""
+    rows = _ROWS if count is not None and len(b) % _ROWS == 0 else len(b)
+    blocks = -(-count // rows) if rows < len(b) else 1
+
+    def of_chunk(i, total):
+        return jax.lax.fori_loop(0, blocks, lambda j, total: add(i * _CHUNK, j * rows, rows, total), total)
+
+    return jax.lax.fori_loop(0, whole // _CHUNK, of_chunk, total)
 
 
 class Space(eqx.Module):
@@ -32,7 +73,10 @@ class Space(eqx.Module):
         return Space(jnp.zeros((capacity, sites), dtype), jnp.zeros((), int), jnp.asarray(False))
 
     def coordinates(self, block: Float[Array, "k S"]) -> Float[Array, "k capacity"]:
-        return block @ self.basis.T / self.basis.shape[1]
+        return inner(block, self.basis, self.count) / self.basis.shape[1]
+
+    def vectors(self, coordinates: Float[Array, "k capacity"]) -> Float[Array, "k S"]:
+        return combined(coordinates, self.basis, self.count)
 
 
 class Matrix(eqx.Module):
@@ -53,8 +97,7 @@ class Matrix(eqx.Module):
     @staticmethod
     def unknown(left: Space, right: Space, rank: int) -> "Matrix":
         n, m, dtype = len(left.basis), len(right.basis), left.basis.dtype
-        nothing = jnp.zeros((n, m), dtype)
-        zero = jnp.zeros((), dtype)
+        nothing, zero = jnp.zeros((n, m), dtype), jnp.zeros((), dtype)
         return Matrix(nothing, nothing, Space.empty(rank, n, dtype), Space.empty(rank, m, dtype), zero, zero)
 
     @property
@@ -74,28 +117,29 @@ def grow(space: Space, block: Float[Array, "k S"], floor, scale=None, again=True
     """
     capacity, sites = space.basis.shape
     scale = sites if scale is None else scale
-    coordinates = block @ space.basis.T / scale
-    gram = jax.lax.stop_gradient(block @ block.T / scale - coordinates @ coordinates.T)
+    coordinates = inner(block, space.basis, space.count) / scale
+    gram = jax.lax.stop_gradient(inner(block, block) / scale - coordinates @ coordinates.T)
     new = _independent(gram, jax.lax.stop_gradient(floor))
     kept = new & (space.count + jnp.cumsum(new) <= capacity - _FEW)
     order = jnp.concatenate([jnp.argsort(~kept), jnp.zeros(_FEW, int)])  # new rows first
     target = space.count + kept.sum()
 
     def append(state):
-        i, basis, count, coordinates = state
-        real = count + jnp.arange(_FEW) < target
+        i, space, coordinates = state
+        real = space.count + jnp.arange(_FEW) < target
         chosen = jax.lax.dynamic_slice(order, (i,), (_FEW,))
-        rows = jnp.where(real[:, None], block[chosen] - coordinates[chosen] @ basis, 0)
+        rows = jnp.where(real[:, None], block[chosen] - space.vectors(coordinates[chosen]), 0)
         rows = _orthonormal(rows, real, scale)
         if again:
-            rows = _orthonormal(rows - (rows @ basis.T / scale) @ basis, real, scale)
-        basis = jax.lax.dynamic_update_slice(basis, rows, (count, 0))
-        coordinates = jax.lax.dynamic_update_slice(coordinates, block @ rows.T / scale, (0, count))
-        return i + _FEW, basis, jnp.minimum(count + _FEW, target), coordinates
+            rows = rows - space.vectors(inner(rows, space.basis, space.count) / scale)
+            rows = _orthonormal(rows, real, scale)
+        basis = jax.lax.dynamic_update_slice(space.basis, rows, (space.count, 0))
+        coordinates = jax.lax.dynamic_update_slice(coordinates, inner(block, rows) / scale, (0, space.count))
+        return i + _FEW, Space(basis, jnp.minimum(space.count + _FEW, target), space.full), coordinates
 
-    state = (0, space.basis, space.count, coordinates)
-    _, basis, count, coordinates = jax.lax.while_loop(lambda state: state[2] < target, append, state)
-    return Space(basis, count, space.full | jnp.any(new & ~kept)), coordinates
+    _, grown, coordinates = jax.lax.while_loop(
+        lambda state: state[1].count < target, append, (0, space, coordinates))
+    return Space(grown.basis, grown.count, space.full | jnp.any(new & ~kept)), coordinates
 
 
 def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], draw, tolerance, deviation, matched):
@@ -130,7 +174,7 @@ def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], draw, 
 def outside(space: Space, block: Float[Array, "k S"]) -> Float[Array, "k S"]:
     """Orthonormal vectors that span what the block has outside the space."""
     for _ in range(2):
-        block = block - space.coordinates(block) @ space.basis
+        block = block - space.vectors(space.coordinates(block))
         block = _orthonormal(block, jnp.ones(len(block), bool), block.shape[1])
     return block
 
@@ -150,5 +194,5 @@ def _independent(gram, floor):
 
 def _orthonormal(rows, real, scale):
     """The rows made orthonormal in order (those that are not real are zero)."""
-    factor = jnp.linalg.cholesky(rows @ rows.T / scale + jnp.diag(~real).astype(rows.dtype))
+    factor = jnp.linalg.cholesky(inner(rows, rows) / scale + jnp.diag(~real).astype(rows.dtype))
     return jax.scipy.linalg.solve_triangular(factor, jnp.eye(len(rows), dtype=rows.dtype), lower=True) @ rows

@@ -38,6 +38,7 @@ class Trajectory(eqx.Module):
     forward         h^0 ... h^L, each (steps+1, coefficients): dot products are inner products per site
     backward        g^0 ... g^L, likewise
     layers          the WeightHistory of M_0 ... M_{L-1}
+    matrices        M_0(0) ... M_{L-1}(0) and X/sqrt(D), as far as training has revealed them
     finite_steps    number of finite entries: steps+1 unless training diverged
     dropped         relative size of the largest direction that had no room in the query histories
     ranks           (L+1, 2)    directions used by M_0 ... M_{L-1} and X, backward and forward
@@ -50,6 +51,7 @@ class Trajectory(eqx.Module):
     forward: tuple
     backward: tuple
     layers: tuple
+    matrices: tuple
     finite_steps: Int[Array, ""]
     dropped: Float[Array, ""]
     ranks: Int[Array, "matrices 2"]
@@ -65,11 +67,13 @@ def query_capacity(steps: int, batch="full", tolerance: float | None = None) -> 
     return min(steps + 1, smooth) if batch == "full" else steps + 1
 
 
-def train(net: DeepLinear, capacity: int | None = None) -> Trajectory:
+def train(net: DeepLinear, capacity: int | None = None, tolerance: float | None = None) -> Trajectory:
     """The training of `net`, exactly, in the limit of large dimensions.
 
     The cost is steps * capacity^2: the query histories are kept to their numerical rank, at most `capacity`
-    (see `query_capacity`). At dimension D the losses fluctuate by O(D^(-1/2)) and are biased by O(1/D).
+    (see `query_capacity`); what is smaller than `tolerance`, relative to the largest query, is dropped as it arises,
+    which solves a training perturbed by as much. At dimension D the losses fluctuate by O(D^(-1/2)) and are biased by
+    O(1/D).
 
     Derivatives are carried forward, whichever mode JAX is asked for: six numbers go in and many come out. They are
     those at label_noise = 1e-6 where there is less.
@@ -78,17 +82,18 @@ def train(net: DeepLinear, capacity: int | None = None) -> Trajectory:
     >>> train(net).test_loss[0].round(6)
     Array(2., dtype=float64)
     """
-    capacity = query_capacity(net.steps, net.batch) if capacity is None else checks.integer("capacity", capacity, 1)
+    capacity = query_capacity(net.steps, net.batch, tolerance) if capacity is None else capacity
+    checks.integer("capacity", capacity, 1)
     numbers = jnp.stack([jnp.asarray(getattr(net, name), float) for name in _NUMBERS])
-    return _train(net.hidden_layers, net.steps, net.batch, min(capacity, net.steps + 1), numbers)
+    return _train(net.hidden_layers, net.steps, net.batch, min(capacity, net.steps + 1), tolerance, numbers)
 
 
-_STATIC = tuple(range(4))
+_STATIC = tuple(range(5))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=_STATIC)
 @functools.partial(jax.jit, static_argnums=_STATIC)
-def _train(L, steps, batch, capacity, numbers) -> Trajectory:
+def _train(L, steps, batch, capacity, tolerance, numbers) -> Trajectory:
     nu, alpha, gamma, variance, label_noise, learning_rate = numbers
     kappa, scale = learning_rate * gamma / jnp.sqrt(nu), 1 / (gamma * jnp.sqrt(nu))
     times = steps + 1
@@ -101,10 +106,10 @@ def _train(L, steps, batch, capacity, numbers) -> Trajectory:
     below = [0] + [0] * (L - 1) + [1]  # where the innovations of M_{l-1} begin in space l
     matrices = [
         GaussianMatrix(nu if l == 0 else 1.0, variance, dims[l + 1], dims[l], capacity,
-                       left_start=below[l + 1], right_start=own[0] if l == 0 else capacity)
+                       left_start=below[l + 1], right_start=own[0] if l == 0 else capacity, tolerance=tolerance)
         for l in range(L)
     ]  # fmt: skip
-    inputs = GaussianMatrix(alpha, 1.0, samples, dims[0], capacity, 1 + fresh[1], 1 + fresh[0])
+    inputs = GaussianMatrix(alpha, 1.0, samples, dims[0], capacity, 1 + fresh[1], 1 + fresh[0], tolerance)
     beta = jnp.zeros(dims[0]).at[0].set(1.0)
     noise = jnp.zeros(samples).at[0].set(jnp.sqrt(label_noise))
     readout = jnp.zeros(dims[L]).at[0].set(jnp.sqrt(variance))
@@ -157,7 +162,7 @@ def _train(L, steps, batch, capacity, numbers) -> Trajectory:
     known = (*matrices, inputs)
     dropped = jnp.max(jnp.stack([matrix.dropped for matrix in known]))
     ranks = jnp.stack([jnp.stack([matrix.left_rank, matrix.right_rank]) for matrix in known])
-    return Trajectory(*record, layers, alive.sum(), dropped, ranks)
+    return Trajectory(*record, layers, known, alive.sum(), dropped, ranks)
 
 
 _slopes = jax.jit(jax.jacfwd(_train.fun, len(_STATIC)), static_argnums=_STATIC)

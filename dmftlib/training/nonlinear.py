@@ -24,56 +24,52 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.stats import qmc
 
 from ..networks import Nonlinear
-from .conditioning import ROOM, Matrix, Space, grow, outside, query
+from .conditioning import ROOM, Matrix, Space, grow, inner, outside, query
 
-_DIVERGED = 1e8  # times the loss at the start
+DIVERGED = 1e8  # times the loss at the start
 
 
 class LayerHistory(eqx.Module):
-    """All that level 2 needs to know of M_l (aspect 1), over the orthonormal directions of its queries.
-
-    left_queries   (times, P, K, r)  g^{l+1};  right_queries (times, P, r)  phi(h^l)
-    left_time      (r,)     step at which each direction was new;  right_time (r,)
-    core           (r, r)   Q_L^T M(0) Q_R
-    left_images    (r, r)   Q_L^T M(0) M(0)^T Q_L;   right_images (r, r)  Q_R^T M(0)^T M(0) Q_R
-    rates          (steps, P, K)  the spike of step t is sum over mu and k of rates g phi^T / N
-    """
+    """All that level 2 needs to know of M_l (aspect 1), over the orthonormal directions of its queries."""
 
     variance: Float[Array, ""]
-    left_queries: Float[Array, "times P K r"]
-    right_queries: Float[Array, "times P r"]
-    left_time: Int[Array, " r"]
+    left_queries: Float[Array, "times P K r"]  # g^{l+1}
+    right_queries: Float[Array, "times P r"]  # phi(h^l)
+    left_time: Int[Array, " r"]  # the step at which each direction was new
     right_time: Int[Array, " r"]
-    core: Float[Array, "r r"]
-    left_images: Float[Array, "r r"]
-    right_images: Float[Array, "r r"]
-    rates: Float[Array, "steps P K"]
+    core: Float[Array, "r r"]  # Q_L^T M(0) Q_R
+    left_images: Float[Array, "r r"]  # Q_L^T M(0) M(0)^T Q_L
+    right_images: Float[Array, "r r"]  # Q_R^T M(0)^T M(0) Q_R
+    rates: Float[Array, "steps P K"]  # the spike of step t is sum over mu and k of rates g phi^T / N
+
+    def grams(self):
+        """<phi(h^l)(s) phi(h^l)(t)> and <g^{l+1}(s) g^{l+1}(t)>."""
+        features, gradients = self.right_queries, self.left_queries
+        return jnp.tensordot(features, features, (-1, -1)), jnp.tensordot(gradients, gradients, (-1, -1))
+
+    def responses(self):
+        """B and A by Stein's lemma: <g u> = variance B for orthonormal forward queries."""
+        causal, shared = self.left_time[:, None] >= self.right_time, self.core / self.variance
+        left, right = (q.reshape(-1, q.shape[-1]) for q in (self.left_queries, self.right_queries))
+        B = left @ jnp.where(causal, shared, 0.0) @ jnp.linalg.pinv(right)
+        A = right @ jnp.where(causal, 0.0, shared).T @ jnp.linalg.pinv(left)
+        sides = self.left_queries.shape[:-1], self.right_queries.shape[:-1]
+        return B.reshape(sides[0] + sides[1]), A.reshape(sides[1] + sides[0])
 
 
 class Trajectory(eqx.Module):
-    """Everything that training determines, of one sample. Entry t after t updates; NaN from where it diverged.
+    """Everything that training determines, of one sample. Entry t after t updates; NaN from where it diverged."""
 
-    predictions       (times, P+Q, K)  training inputs first
-    train_loss        (times,)  squared residuals summed over outputs, averaged over the P samples
-    feature_kernels   L of (times, P, P)  <phi(h^l) phi(h^l)>;  gradient_kernels  L of (times, P, K, P, K)  <g^l g^l>
-    layers            LayerHistory of M_1 ... M_{L-1}
-    top_features      (times, P, times, P)  <phi(h^L(s)) phi(h^L(t))>, and
-    bottom_gradients  (times, P, K, times, P, K)  <g^1(s) g^1(t)>, if asked for
-    finite_steps      number of finite entries;  full: some direction found no room
-    ranks             (L-1, 2)  directions of the backward and forward queries;  used (L,)  sizes of the bases
-    """
-
-    predictions: Float[Array, "times inputs K"]
-    train_loss: Float[Array, " times"]
-    feature_kernels: tuple
-    gradient_kernels: tuple
-    layers: tuple
-    top_features: Array | None
-    bottom_gradients: Array | None
+    predictions: Float[Array, "times inputs K"]  # training inputs first
+    feature_kernels: tuple  # L of (times, P, P), <phi(h^l) phi(h^l)>
+    gradient_kernels: tuple  # L of (times, P, K, P, K), <g^l g^l>
+    layers: tuple  # LayerHistory of M_1 ... M_{L-1}
+    top_features: Array | None  # (times, P, times, P), <phi(h^L(s)) phi(h^L(t))>, if asked for, and
+    bottom_gradients: Array | None  # (times, P, K, times, P, K), <g^1(s) g^1(t)>
     finite_steps: Int[Array, ""]
-    full: Bool[Array, ""]
-    ranks: Int[Array, "matrices 2"]
-    used: Int[Array, " spaces"]
+    full: Bool[Array, ""]  # some direction found no room
+    ranks: Int[Array, "matrices 2"]  # directions of the backward and forward queries
+    used: Int[Array, " spaces"]  # sizes of the bases
 
 
 def rank_guess(net: Nonlinear) -> tuple[int, int]:
@@ -83,31 +79,29 @@ def rank_guess(net: Nonlinear) -> tuple[int, int]:
     return most, min(most, math.ceil(8 * math.sqrt(most)))
 
 
-def _capacities(L, K, shape, rank, sites):
-    """Rows of the query bases and of the bases of the L spaces."""
-    start = [1] * L
-    start[0] += min(shape)
-    start[-1] += K
-    neighbours = [2 * rank * ((l > 0) + (l < L - 1)) for l in range(L)]
-    return rank + ROOM, [min(a + b, sites) + ROOM for a, b in zip(start, neighbours, strict=True)]
+def room_for(net: Nonlinear, rank: int, sites: int) -> tuple[int, ...]:
+    """Rows of the query bases, and of the bases of the L spaces, for matrices with `rank` queries on each side."""
+    L, start = net.hidden_layers, [1] * net.hidden_layers
+    start[0] += min(len(net.inputs) + len(net.test_inputs), net.inputs.shape[1])
+    start[-1] += net.targets.shape[1]
+    spaces = [min(start[l] + 2 * rank * ((l > 0) + (l < L - 1)), sites) for l in range(L)]
+    return tuple(rows + ROOM for rows in (rank, *spaces))
 
 
-def memory(net: Nonlinear, rank: int, sites: int, itemsize: int = 8, two_time: bool = True) -> int:
-    """Bytes that `train` needs, roughly."""
-    P, K = net.targets.shape
-    inputs, times, L = len(net.inputs) + len(net.test_inputs), net.steps + 1, net.hidden_layers
-    queries, spaces = _capacities(L, K, (inputs, net.inputs.shape[1]), rank, sites)
+def memory(net: Nonlinear, room: tuple[int, ...], sites: int) -> int:
+    """Bytes that `train` needs in double precision and with `two_time`, roughly."""
+    (P, K), L, times, (queries, *spaces) = net.targets.shape, net.hidden_layers, net.steps + 1, room
     small = 6 * (L - 1) * max(spaces) * (max(spaces) + queries) + times * L * (P * K) ** 2
-    kept = times * P * (K + 1) * sites if two_time else 0
-    return itemsize * (sites * (sum(spaces) + 4 * L * (inputs + P * K)) + kept + small)
+    blocks = 4 * L * (len(net.inputs) + len(net.test_inputs) + P * K) + times * P * (K + 1)
+    return 8 * (sites * (sum(spaces) + blocks) + small)
 
 
-def train(net: Nonlinear, seed, *, sites: int, rank: int, tolerance=1e-4, matched=True, two_time=False,
+def train(net: Nonlinear, seed, *, sites: int, room: tuple[int, ...], tolerance=1e-4, matched=True, two_time=False,
           dtype="float64") -> Trajectory:  # fmt: skip
     """One sample of `sites` sites, trained.
 
     seed       a number or a sequence of numbers: another sample for each
-    rank       room for the directions of the queries on each side of a matrix
+    room       rows of the bases: see `room_for`
     tolerance  directions of less than this share of the largest query are forgotten
     matched    fresh vectors of exact moments from a scrambled Sobol sequence, for the limit (`sites` should be a power
                of 2); otherwise the networks of width `sites` themselves
@@ -119,11 +113,9 @@ def train(net: Nonlinear, seed, *, sites: int, rank: int, tolerance=1e-4, matche
     numbers = jnp.stack([jnp.asarray(x, float) for x in (net.gamma0, net.init_variance, net.learning_rate)])
     rng = np.random.default_rng(seed)
     key = jax.random.key(int(rng.integers(2**62)))
-    shape = (len(net.inputs) + len(net.test_inputs), net.inputs.shape[1])
-    rows = _capacities(net.hidden_layers, net.targets.shape[1], shape, rank, sites)[1]
-    pools = tuple(_sobol(rng, n, sites).astype(dtype) for n in rows) if matched else None
+    pools = tuple(_sobol(rng, n, sites).astype(dtype) for n in room[1:]) if matched else None
     data = (net.inputs, net.targets, net.test_inputs, jnp.asarray(net.sample_weights()), key, pools)
-    static = (net.hidden_layers, net.activation, net.steps, sites, rank, tolerance, matched, two_time, dtype)
+    static = (net.hidden_layers, net.activation, net.steps, sites, room, tolerance, matched, two_time, dtype)
     return _train(static, data, numbers)
 
 
@@ -136,13 +128,12 @@ def _sobol(rng, rows, sites):
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=0)
 def _train(static, data, numbers) -> Trajectory:
-    L, phi, steps, sites, rank, tolerance, matched, two_time, dtype = static
+    L, phi, steps, sites, (query_rows, *space_rows), tolerance, matched, two_time, dtype = static
     inputs, targets, test_inputs, weights, key, pools = data
     gamma0, variance, learning_rate = numbers.astype(dtype)
     deviation, times, targets, (P, K) = jnp.sqrt(variance), steps + 1, targets.astype(dtype), targets.shape
     x = jnp.concatenate([inputs, test_inputs]).astype(dtype)
     gram = x @ x.T / x.shape[1]
-    query_rows, space_rows = _capacities(L, K, x.shape, rank, sites)
     weights = jnp.concatenate([weights.astype(dtype), jnp.zeros((1, P), dtype)])
     keys = jax.random.split(key, 2)
 
@@ -153,7 +144,10 @@ def _train(static, data, numbers) -> Trajectory:
         return lambda i, count, k: jax.lax.dynamic_slice(pools[l], (count, 0), (k, sites))
 
     spaces = [grow(Space.empty(rows, sites, dtype), jnp.ones((1, sites), dtype), 0.5)[0] for rows in space_rows]
-    factor = x / np.sqrt(x.shape[1]) if x.shape[1] <= len(x) else _root(gram)
+    factor = x / np.sqrt(x.shape[1])
+    if x.shape[1] > len(x):
+        values, vectors = jnp.linalg.eigh(gram)
+        factor = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
     directions = drawing(0, keys[0])(0, 1, factor.shape[1])
     spaces[0], known = grow(spaces[0], directions, tolerance**2)
     if matched:
@@ -166,7 +160,7 @@ def _train(static, data, numbers) -> Trajectory:
         largest = jax.lax.stop_gradient(jnp.max(jnp.mean(block**2, 1)))
         space_in, coordinates = grow(space_in, block, tolerance**2 * jnp.maximum(largest, matrix.right_largest))
         matrix, space_out = query(matrix, space_out, coordinates, draw, tolerance, deviation, matched)
-        image = coordinates @ (matrix.revealed + matrix.spikes).T @ space_out.basis
+        image = space_out.vectors(coordinates @ (matrix.revealed + matrix.spikes).T)
         return matrix, space_in, space_out, coordinates, image
 
     def start_readout(space, features):
@@ -174,7 +168,7 @@ def _train(static, data, numbers) -> Trajectory:
         w = drawing(-1, keys[1])(0, space.count, K)
         if not matched:
             return space, deviation * w
-        rest = features - space.coordinates(features) @ space.basis
+        rest = features - space.vectors(space.coordinates(features))
         ridge = 50 * jnp.finfo(dtype).eps * jnp.sum(features**2)
         rows = w - jnp.linalg.solve(rest @ rest.T + ridge * jnp.eye(len(rest), dtype=dtype), rest @ w.T).T @ rest
         rows = outside(space, rows)
@@ -196,7 +190,7 @@ def _train(static, data, numbers) -> Trajectory:
         spaces[-1], w, _ = jax.lax.while_loop(  # once: a loop, unlike a branch, works on the basis in place
             lambda state: state[2], lambda state: (*start_readout(state[0], features[-1]), False),
             (spaces[-1], w, t == 0))
-        predictions = features[-1] @ w.T / (sites * gamma0)
+        predictions = inner(features[-1], w) / (sites * gamma0)
         residual = targets - predictions[:P]
         loss = jnp.sum(residual**2) / P
         slope = phi.derivative(h[-1][:P])
@@ -209,19 +203,21 @@ def _train(static, data, numbers) -> Trajectory:
             gradients[l] = phi.derivative(h[l][:P])[:, None] * image.reshape(P, K, sites)
 
         rates = learning_rate * gamma0 * weights[t][:, None] * residual
-        updated = [_spiked(matrix, b, a[:P], rates) for matrix, b, a in zip(matrices, left, right, strict=True)]
+        spikes = [matrix.spikes + jnp.einsum("mk,mkr->mr", rates, b.reshape(P, K, -1)).T @ a[:P]
+                  for matrix, b, a in zip(matrices, left, right, strict=True)]  # fmt: skip
         moved = h1 + gram[:, :P] @ jnp.einsum("mk,mks->ms", rates, gradients[0])
         w_next = w + rates.T @ features[-1][:P]
         start = jnp.where(t == 0, loss, start)
-        alive = alive & (loss < _DIVERGED * (start + 1))
+        alive = alive & (loss < DIVERGED * (start + 1))
         going_on = alive & jnp.isfinite(jnp.sum(w_next) + jnp.sum(moved))
         (spikes, h1, w) = jax.tree.map(
             lambda new, old: jnp.where(going_on, new, old),
-            ([m.spikes for m in updated], moved, w_next), ([m.spikes for m in matrices], h1, w))  # fmt: skip
+            (spikes, moved, w_next), ([m.spikes for m in matrices], h1, w))  # fmt: skip
         matrices = [eqx.tree_at(lambda m: m.spikes, m, s) for m, s in zip(matrices, spikes, strict=True)]
-        feature_kernels = tuple(f[:P] @ f[:P].T / sites for f in features)
-        gradient_kernels = tuple(jnp.einsum("mks,njs->mknj", g, g) / sites for g in gradients)
-        record = (predictions, loss, feature_kernels, gradient_kernels)
+        feature_kernels = tuple(inner(f[:P], f[:P]) / sites for f in features)
+        blocks = [g.reshape(P * K, sites) for g in gradients]
+        gradient_kernels = tuple((inner(g, g) / sites).reshape(P, K, P, K) for g in blocks)
+        record = (predictions, feature_kernels, gradient_kernels)
         record = jax.tree.map(lambda x: jnp.where(alive, x, jnp.nan), record)
         ranks = jnp.array([[m.left.count, m.right.count] for m in matrices], int).reshape(L - 1, 2)
         queries = ([b.reshape(P, K, -1) for b in left], [a[:P] for a in right], jnp.where(alive, rates, 0.0), ranks)
@@ -242,19 +238,10 @@ def _train(static, data, numbers) -> Trajectory:
     return Trajectory(*record, layers, *grams, alive.sum(), full, ranks[-1], used)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _slopes(static, data, numbers):
-    """Derivatives of the floating-point outputs: a leading axis for the three numbers."""
-
-    def floats(numbers):
-        return eqx.filter(_train.fun(static, data, numbers), eqx.is_inexact_array)
-
-    return jax.vmap(lambda direction: jax.jvp(floats, (numbers,), (direction,))[1])(jnp.eye(3))
-
-
+@functools.partial(_train.defjvp, symbolic_zeros=True)
 def _train_jvp(static, primals, tangents):
     (data, numbers), (data_tangents, tangent) = primals, tangents
-    if not all(isinstance(x, SymbolicZero) for x in jax.tree.leaves(data_tangents, is_leaf=lambda x: x is None)):
+    if not all(isinstance(x, SymbolicZero) for x in jax.tree.leaves(data_tangents)):
         raise ValueError("derivatives with respect to inputs and targets are not there; only gamma0, init_variance and "
                          "learning_rate can be differentiated")  # fmt: skip
     value, slopes = _train(static, data, numbers), _slopes(static, data, numbers)
@@ -265,18 +252,14 @@ def _train_jvp(static, primals, tangents):
     return value, jax.tree.map(along, value, slopes)
 
 
-_train.defjvp(_train_jvp, symbolic_zeros=True)
+@functools.partial(jax.jit, static_argnums=0)
+def _slopes(static, data, numbers):
+    """Derivatives of the floating-point outputs: a leading axis for the three numbers."""
 
+    def floats(numbers):
+        return eqx.filter(_train.fun(static, data, numbers), eqx.is_inexact_array)
 
-def _root(gram):
-    values, vectors = jnp.linalg.eigh(gram)
-    return vectors * jnp.sqrt(jnp.maximum(values, 0.0)) @ vectors.T
-
-
-def _spiked(matrix, left, right, rates):
-    P, K = rates.shape
-    weighted = jnp.einsum("mk,mkr->mr", rates, left.reshape(P, K, -1))
-    return eqx.tree_at(lambda m: m.spikes, matrix, matrix.spikes + weighted.T @ right)
+    return jax.vmap(lambda direction: jax.jvp(floats, (numbers,), (direction,))[1])(jnp.eye(3))
 
 
 def _history(matrix, left, right, ranks, variance, rates):
