@@ -7,9 +7,15 @@ coefficients over all innovations. It shares no code with the library, and the t
 """
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "book"))
+import protocol  # noqa: E402
 
 
 def plain_loop(hidden_layers, width_ratio, sample_ratio, gamma0, init_variance, label_noise, learning_rate, steps,
@@ -99,7 +105,12 @@ def main(dim: int):
     def losses(net):
         return jax.block_until_ready(dm.solve(net).train_loss)
 
-    cost = {}
+    cost, rows = {}, []
+
+    def row(what, ours, beside, other):
+        rows.append({"what": what, "seconds": ours, "beside": beside, "its seconds": other, "ratio": other / ours})
+        print(rows[-1], flush=True)
+
     for steps in (50, 60, 100, 200, 400, 1000):
         net = dm.DeepLinear(**SETTING, steps=steps)
         start = time.perf_counter()
@@ -108,8 +119,7 @@ def main(dim: int):
         repeats = 3 if steps > 300 else 10
         cost[steps] = seconds(lambda net=net: losses(net), repeats)
         plain = seconds(lambda steps=steps: plain_loop(**SETTING, steps=steps), min(repeats, 3))
-        print(f"T = {steps:4d}: level 1 {cost[steps]:8.4f} s (first call {first:5.2f} s), plain loop {plain:8.4f} s, "
-              f"ratio {plain / cost[steps]:5.2f}")  # fmt: skip
+        row(f"level 1, {steps} steps (first call {first:.1f} s)", cost[steps], "its equations as a NumPy loop", plain)
     exponent = np.polyfit(np.log(list(cost)), np.log(list(cost.values())), 1)[0]
     print(f"cost of level 1 against steps, 50 to 1000: exponent {exponent:.2f}")
 
@@ -121,12 +131,18 @@ def main(dim: int):
 
     spectra()
     level_2 = seconds(spectra, 10)
-    print(f"T = 60: all outliers of both layers at all steps {level_2:.4f} s, {level_2 / cost[60]:.1f} times level 1")
-    start = time.perf_counter()
-    dm.simulate(net, dim=dim, seeds=1, spectra_at=range(61), ntk=False)
-    simulated = time.perf_counter() - start
-    print(f"the same from one simulated network of D = {dim}: {simulated:.1f} s, "
-          f"{simulated / (cost[60] + level_2):.0f} times both levels")  # fmt: skip
+    row("all outliers of two layers at 60 steps", level_2, "level 1", cost[60])
+
+    def simulated(spectra_at):
+        start = time.perf_counter()
+        dm.simulate(net, dim=dim, seeds=1, spectra_at=spectra_at, ntk=False)
+        return time.perf_counter() - start
+
+    training, some = simulated(()), simulated((0, 20, 40, 60))
+    row("levels 1 and 2, two layers, 60 steps", cost[60] + level_2,
+        f"one network of D = {dim}, with SVDs (timed at 4 of the 61 steps)", training + (some - training) * 61 / 4)
+    protocol.save("deep_linear_benchmark", pd.DataFrame(rows), script="benchmarks/deep_linear.py",
+                  exponent=f"cost of level 1 from 50 to 1000 steps grows with power {exponent:.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":
