@@ -141,7 +141,7 @@ def main(dim: int):
     training, some = simulated(()), simulated((0, 20, 40, 60))
     row("levels 1 and 2, two layers, 60 steps", cost[60] + level_2,
         f"one network of D = {dim}, with SVDs (timed at 4 of the 61 steps)", training + (some - training) * 61 / 4)
-    protocol.save("deep_linear_benchmark", pd.DataFrame(rows), script="benchmarks/deep_linear.py",
+    protocol.save("deep_linear_benchmark", pd.DataFrame(rows), digits=3, script="benchmarks/deep_linear.py",
                   exponent=f"cost of level 1 from 50 to 1000 steps grows with power {exponent:.2f}")  # fmt: skip
 
 

@@ -220,5 +220,5 @@ if __name__ == "__main__":
     if not chosen.quick:
         processor = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                           if line.startswith("model name")), "unknown")  # fmt: skip
-        protocol.save("nonlinear_benchmark", pd.DataFrame(rows), script="benchmarks/nonlinear.py", processor=processor,
-                      parts=chosen.parts)  # fmt: skip
+        protocol.save("nonlinear_benchmark", pd.DataFrame(rows), digits=3, script="benchmarks/nonlinear.py",
+                      processor=processor, parts=chosen.parts)  # fmt: skip

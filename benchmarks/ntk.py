@@ -52,7 +52,7 @@ def main(samples: int):
                training=training, eigenvalues=eigenvalues, ratio=(training + eigenvalues) / theory,
                largest_distance=apart.max(), last_distance=apart[-1])
     print(row)
-    protocol.save("ntk_benchmark", pd.DataFrame([row]), script="benchmarks/ntk.py", setting=SETTING)
+    protocol.save("ntk_benchmark", pd.DataFrame([row]), digits=3, script="benchmarks/ntk.py", setting=SETTING)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def main(side):
                       "ratio to a loop of solves": plain / seconds(lambda: swept(pool))}]  # fmt: skip
         print(rows[-2:], flush=True)
     if side >= 14:
-        protocol.save("sweep_benchmark", pd.DataFrame(rows), script="benchmarks/sweep.py")
+        protocol.save("sweep_benchmark", pd.DataFrame(rows), digits=3, script="benchmarks/sweep.py")
 
 
 if __name__ == "__main__":

@@ -76,9 +76,9 @@ def judge(table: pd.DataFrame, theory: dict, exponent: float = 1.0) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def save(name: str, table: pd.DataFrame, **provenance) -> None:
+def save(name: str, table: pd.DataFrame, digits: int = 8, **provenance) -> None:
     """Write book/_data/name.csv and, beside it, where it came from."""
-    table.to_csv(DATA / f"{name}.csv", index=False, float_format="%.8g")
+    table.to_csv(DATA / f"{name}.csv", index=False, float_format=f"%.{digits}g")
     note = dict(provenance, date=date.today().isoformat(), python=platform.python_version(), numpy=np.__version__)
     (DATA / f"{name}.json").write_text(json.dumps(note, indent=1) + "\n")
 
