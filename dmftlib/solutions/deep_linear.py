@@ -76,7 +76,7 @@ class DeepLinearSolution(Solution):
         """
         history = self._compressed(layer)
         found = outlier_trajectory(history.independent() if independent else history, self._step(step), max_outliers)
-        if checks.known(found.values) and step is None:
+        if checks.known(found.values) and step is None and self.finite_steps <= self.net.steps:
             alive = (np.arange(self.net.steps + 1) < self.trajectory.finite_steps)[:, None]
             found = Outliers(*(jnp.where(alive if x.ndim == 2 else alive[:, :, None], x, jnp.nan)
                                for x in (found.values, found.left_overlap, found.right_overlap)))

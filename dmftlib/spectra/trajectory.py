@@ -38,9 +38,7 @@ def outliers_by_step(start: ConditionedEnsemble, spikes: Float[Array, "steps p q
             checks.fail("max_outliers", None, "a whole number under jit and vmap, where shapes are fixed")
         max_outliers = max(int(jnp.max(jnp.sum(at_edge > 1, 1))), 0 if step is not None else 1)
     rows = min(checks.integer("max_outliers", max_outliers, 0), p, q)
-    values, y = _roots(ensembles, at_edge[:, :rows] > 1 + 1e-12, y[:, :, :rows])
-    shares = (_share((part @ x) ** 2, (x**2).sum(0)) for part, x in zip((y[..., :p], y[..., p:]), queries, strict=True))
-    found = Outliers(values, *(jnp.where(jnp.isnan(values)[..., None], jnp.nan, share) for share in shares))
+    found = _located(ensembles, at_edge[:, :rows] > 1 + 1e-12, y[:, :, :rows], queries)
     return found if step is None else jax.tree.map(lambda x: x[0], found)
 
 
@@ -74,6 +72,7 @@ def escape_margin(start: ConditionedEnsemble, spikes: Float[Array, "steps p q"],
     return jnp.einsum("...i,...ij,...j", y, S, y) / jnp.einsum("...i,ij,...j", y, below, y) - 1
 
 
+@jax.jit
 def conditioned(history) -> tuple[ConditionedEnsemble, Float[Array, "steps p q"]]:
     """What the queries of a WeightHistory have revealed of M(0), by Stein's lemma, and the spikes.
 
@@ -134,6 +133,14 @@ def _at_edge(ensembles):
 
 
 @jax.jit
+def _located(ensembles, escaped, y, queries) -> Outliers:
+    """The outliers of each step (steps+1, rows), and their overlaps with the queries."""
+    values, y = _roots(ensembles, escaped, y)
+    p = ensembles.core.shape[1]
+    shares = (_share((part @ x) ** 2, (x**2).sum(0)) for part, x in zip((y[..., :p], y[..., p:]), queries, strict=True))
+    return Outliers(values, *(jnp.where(jnp.isnan(values)[..., None], jnp.nan, share) for share in shares))
+
+
 def _roots(ensembles, escaped, y):
     """The outliers s of each step (steps+1, rows), and the vectors T(s) y = 0 with y^T T'(s) y = 2."""
 
