@@ -201,7 +201,7 @@ def long_form(figure: str) -> list[Corruption]:
         whole += [
             Corruption("an equation that does not parse", page, pattern(r"\\\[", r"\\[\\frac{1}{\\left("), browser),
             Corruption("a page wider than a phone", page,
-                       pattern("<h1>", '<div style="width: 900px">x</div><h1>'), browser),
+                       pattern("<h1><span", '<div style="width: 900px">x</div><h1><span'), browser),
             Corruption("a page that fetches when it runs", page,
                        pattern("</head>", "<script>fetch('ht' + 'tps://cdn.org/a')</script></head>"), browser),
             *(Corruption(what, f"_build/html/{file}", edit, browser, says) for what, file, edit, says in (
