@@ -29,7 +29,8 @@ NETWORKS = [
     *((dm.Nonlinear, NONLINEAR, "targets", v) for v in (None, [1.0], "ab", [[1.0], [np.inf]])),
     *((dm.Nonlinear, NONLINEAR, "activation", v) for v in (None, "cube", 3, np.square, lambda h, g: h, lambda h: h**2)),
     *((dm.Nonlinear, NONLINEAR, "batch", v) for v in (0, 5, "online", 0.5)),
-    (dm.Nonlinear, NONLINEAR, "test_inputs", [[1.0]]),
+    (dm.Nonlinear, NONLINEAR, "test_inputs", [[1.0]]), (dm.Nonlinear, NONLINEAR, "test_targets", [1.0, 2.0]),
+    (dm.WideOutput, {**WIDE, "train_readout": True}, "output_ratio", 0.0),
 ]  # fmt: skip
 
 
@@ -39,7 +40,7 @@ def shown(value):
 
 @pytest.mark.parametrize("network, arguments, name, value", NETWORKS, ids=shown)
 def test_networks(network, arguments, name, value):
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=f"^{name}.*: got"):
         network(**{**arguments, name: value})
 
 
@@ -55,8 +56,8 @@ def test_networks(network, arguments, name, value):
 ])  # fmt: skip
 def test_simulate(arguments, options, name):
     net = (dm.Nonlinear if "inputs" in arguments else dm.WideOutput if "input_ratio" in arguments else dm.DeepLinear)
-    with pytest.raises(ValueError, match=name):
-        dm.simulate(net(**arguments), **{"progress": False, **options} if net is not dm.WideOutput else options)
+    with pytest.raises(ValueError, match=f"{name}.*: got"):
+        dm.simulate(net(**arguments), progress=False, **options)
 
 
 @pytest.mark.parametrize("arguments, options, name", [
@@ -67,7 +68,7 @@ def test_simulate(arguments, options, name):
 ])  # fmt: skip
 def test_solve(arguments, options, name):
     net = (dm.Nonlinear if "inputs" in arguments else dm.WideOutput if "input_ratio" in arguments else dm.DeepLinear)
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=f"^{name}: got"):
         dm.solve(net(**arguments), **options)
 
 

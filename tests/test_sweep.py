@@ -110,6 +110,24 @@ def test_nothing_is_computed_twice(table, tmp_path):
         dm.sweep(network, GRID, QUANTITIES, store=store, progress=False)
 
 
+def test_a_full_disk_stops_the_sweep_and_what_was_written_is_kept(table, tmp_path, monkeypatch):
+    store, written = tmp_path / "sweep.jsonl", []
+
+    def sync(file):
+        written.append(file)
+        if len(written) == 4:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dmftlib.sweep.os.fsync", sync)
+        with pytest.raises(OSError, match="No space left"):
+            dm.sweep(network, GRID, QUANTITIES, executor=Here(), store=store, progress=False)
+    rest = Here()
+    resumed = dm.sweep(network, GRID, QUANTITIES, executor=rest, store=store, progress=False)
+    assert 0 < rest.count <= 5
+    xr.testing.assert_identical(resumed, table)
+
+
 def suicidal(gamma0):
     if gamma0 == 2.0:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -6,6 +6,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from .. import checks
 from ..networks import WideOutput
@@ -49,7 +50,7 @@ class WideSimulation:
 
 
 def simulate_wide_output(net: WideOutput, width: int = 1000, dim: int | None = None, seeds: int = 8, seed: int = 0,
-                         spectra_at=(), updates: bool = True) -> WideSimulation:  # fmt: skip
+                         spectra_at=(), updates: bool = True, progress: bool = True) -> WideSimulation:  # fmt: skip
     """Train `seeds` networks of width N, each from its own start towards its own target.
 
     D = input_ratio N, or `dim`, which is needed where the readout trains; C = D output_ratio/input_ratio, both rounded.
@@ -69,8 +70,9 @@ def simulate_wide_output(net: WideOutput, width: int = 1000, dim: int | None = N
     for name, size in (("input_ratio * width", dim), ("outputs (output_ratio/input_ratio * D)", outputs)):
         checks.integer(name, size, 1)
     keys = jax.random.split(jax.random.key(seed), seeds)
-    losses, targets, spectra = zip(*(_train(net, width, dim, outputs, k, spectra_at, updates) for k in keys),
-                                   strict=True)  # fmt: skip
+    bar = tqdm(keys, desc=f"simulating N = {width}", delay=10, disable=not progress)
+    runs = [_train(net, width, dim, outputs, key, spectra_at, updates) for key in bar]
+    losses, targets, spectra = zip(*runs, strict=True)
     spectra = jax.tree.map(lambda *x: np.stack(x), *spectra)
     return WideSimulation(net, width, dim, outputs, np.stack(losses), np.stack(targets), spectra)
 

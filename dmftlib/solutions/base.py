@@ -1,5 +1,7 @@
 """What the solutions of all networks have in common."""
 
+import abc
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +19,9 @@ class Solution(eqx.Module):
     net: eqx.AbstractVar[eqx.Module]
 
     @property
+    @abc.abstractmethod
     def finite_steps(self):
         """The number of finite entries of every array over time."""
-        raise NotImplementedError
 
     @property
     def warning(self) -> str | None:
