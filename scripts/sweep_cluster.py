@@ -6,7 +6,8 @@
 2. The same on a Dask LocalCluster of two workers, one of which is killed in the middle.
 3. The same again with a store, the driver killed in the middle (a process of its own, by SIGKILL) and started again.
 
-Fails unless all three tables are identical and no point that was stored was computed again in the third. Writes book/_data/sweep.csv.
+Fails unless all three tables are identical and no point that was stored was computed again in the third. Writes
+book/_data/sweep.csv.
 """
 
 import argparse

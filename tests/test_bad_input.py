@@ -29,7 +29,7 @@ NETWORKS = [
     *((dm.Nonlinear, NONLINEAR, "targets", v) for v in (None, [1.0], "ab", [[1.0], [np.inf]])),
     *((dm.Nonlinear, NONLINEAR, "activation", v) for v in (None, "cube", 3, np.square, lambda h, g: h, lambda h: h**2)),
     *((dm.Nonlinear, NONLINEAR, "batch", v) for v in (0, 5, "online", 0.5)),
-    (dm.Nonlinear, NONLINEAR, "test_inputs", [[1.0]]), (dm.Nonlinear, NONLINEAR, "test_targets", [1.0, 2.0]),
+    (dm.Nonlinear, NONLINEAR, "test_inputs", [[1.0]]),
     (dm.WideOutput, {**WIDE, "train_readout": True}, "output_ratio", 0.0),
 ]  # fmt: skip
 
@@ -40,7 +40,7 @@ def shown(value):
 
 @pytest.mark.parametrize("network, arguments, name, value", NETWORKS, ids=shown)
 def test_networks(network, arguments, name, value):
-    with pytest.raises(ValueError, match=f"^{name}.*: got"):
+    with pytest.raises(ValueError, match=f"{name}.*: got"):
         network(**{**arguments, name: value})
 
 

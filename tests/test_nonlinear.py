@@ -354,6 +354,8 @@ def test_derivatives_match_finite_differences():
 
 
 def test_what_is_refused():
+    with pytest.raises(ValueError, match="^test_inputs: got None"):
+        network(test_targets=[1.0, 2.0])
     with pytest.raises(ValueError, match="GiB"):
         solve(network(steps=1000), samples=2**30)
     with pytest.raises(ValueError, match="layer"):

@@ -119,7 +119,7 @@ def test_a_full_disk_stops_the_sweep_and_what_was_written_is_kept(table, tmp_pat
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("dmftlib.sweep.os.fsync", sync)
+        patched.setattr(os, "fsync", sync)
         with pytest.raises(OSError, match="No space left"):
             dm.sweep(network, GRID, QUANTITIES, executor=Here(), store=store, progress=False)
     rest = Here()
