@@ -9,6 +9,7 @@ from .networks import Nonlinear
 from .simulations.nonlinear import NonlinearSimulation
 from .spectra.trajectory import outliers_by_step, pooled
 from .training import nonlinear
+from .training.conditioning import rounded
 
 _PILOT = 8192  # the width of the network that tells how many directions a wider one will need
 
@@ -43,9 +44,9 @@ def simulate_matrix_free(net: Nonlinear, width: int = 2000, seeds: int = 8, seed
         return fitted(number, min(2 * rank, cap), sites) if bool(one.full) else (one, room)
 
     first, room = fitted(0, min(guess, cap), min(width, _PILOT))
-    if width > _PILOT:  # as much room as the pilot has used, a little more, and a multiple of 16
+    if width > _PILOT:  # as much room as the pilot has used, and a little more
         used = np.append(np.max(first.ranks, initial=1), first.used)
-        room, first = tuple(int(16 * n) for n in np.ceil((1.05 * used + 4) / 16)), None
+        room, first = tuple(rounded(int(1.05 * n)) for n in used), None
     records, values = [], []
     with tqdm(total=seeds, desc=f"simulating N = {width}", delay=5, disable=not progress) as bar:
         for number in range(seeds):

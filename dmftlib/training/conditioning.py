@@ -3,9 +3,9 @@
 A space of the network is a sample of S sites with an orthonormal basis (per site: <e e'> = 1 on the diagonal) of all
 that is known of it: innovations of the matrices beside it, and whatever the nonlinearity has added to their span. Every
 vector a matrix was ever multiplied with is then a short list of coordinates, and what the queries have revealed of the
-matrix is a small matrix between two such lists. A query is split into its part in the span of earlier queries, whose
-image is known, and a new direction q. The image of q is what the backward queries reveal of it plus a fresh vector,
-orthogonal to all backward queries.
+matrix is the images of their orthonormal directions. A query is split into its part in the span of earlier queries,
+whose image is known, and a new direction q. The image of q is what the backward queries reveal of it plus a fresh
+vector, orthogonal to all backward queries.
 
 With `matched` fresh vectors, orthonormal to everything known (a constant included), of exactly the right variance and
 from a low-discrepancy sequence, this is a low-variance solver of the limit of infinite width. With plain Gaussian ones
@@ -17,165 +17,244 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-_FEW = ROOM = 2  # directions that are added at once; a basis needs that much room beyond what it is to hold
-_CHUNK, _ROWS = 4096, 16  # pieces of a very long basis: sites, and rows of those in use
+FEW, AHEAD = 2, 4  # directions added at once; fresh vectors that are kept orthogonal to all that is known
+_LARGE, _GROUPS = 2**19, 4  # a large basis is held in so many groups of rows
 
 
-def inner(a: Float[Array, "k S"], b: Float[Array, "r S"], count=None) -> Float[Array, "k r"]:
-    """a @ b.T, over long rows in pieces that stay in the cache; rows of b from `count` on are zero."""
-    whole = a.shape[1] // _CHUNK * _CHUNK
-    if whole < 16 * _CHUNK:
-        return a @ b.T
-
-    def add(i, j, rows, total):
-        x, y = jax.lax.dynamic_slice_in_dim(a, i, _CHUNK, 1), jax.lax.dynamic_slice(b, (j, i), (rows, _CHUNK))
-        old = jax.lax.dynamic_slice_in_dim(total, j, rows, 1)
-        return jax.lax.dynamic_update_slice_in_dim(total, old + x @ y.T, j, 1)
-
-    return _over_pieces(add, b, whole, count, a[:, whole:] @ b[:, whole:].T)
+def rounded(rows: int) -> int:
+    """Rows of a basis that is to hold so many: room for `FEW` more, and groups of equal size."""
+    return -(-(rows + FEW) // _GROUPS) * _GROUPS
 
 
-def combined(coefficients: Float[Array, "k r"], b: Float[Array, "r S"], count) -> Float[Array, "k S"]:
-    """coefficients @ b, likewise."""
-    whole = b.shape[1] // _CHUNK * _CHUNK
-    if whole < 16 * _CHUNK:
-        return coefficients @ b
+class Rows(eqx.Module):
+    """A matrix of which `count` rows are in use, and the others zero: products do not touch groups of unused rows."""
 
-    def add(i, j, rows, total):
-        x, y = jax.lax.dynamic_slice_in_dim(coefficients, j, rows, 1), jax.lax.dynamic_slice(b, (j, i), (rows, _CHUNK))
-        old = jax.lax.dynamic_slice_in_dim(total, i, _CHUNK, 1)
-        return jax.lax.dynamic_update_slice_in_dim(total, old + x @ y, i, 1)
+    groups: tuple  # of (rows, S)
+    count: Int[Array, ""]
 
-    rest = coefficients @ b[:, whole:]
-    return _over_pieces(add, b, whole, count, jnp.pad(rest, ((0, 0), (whole, 0))))
+    @staticmethod
+    def zeros(rows: int, length: int, dtype) -> "Rows":
+        groups = _GROUPS if rows * length > _LARGE and rows % _GROUPS == 0 else 1
+        return Rows((jnp.zeros((rows // groups, length), dtype),) * groups, jnp.zeros((), int))
+
+    @property
+    def shape(self):
+        return len(self.groups) * len(self.groups[0]), self.groups[0].shape[1]
+
+    @property
+    def starts(self):
+        return range(0, self.shape[0], len(self.groups[0]))
+
+    def inner(self, a: Float[Array, "k S"]) -> Float[Array, "k rows"]:
+        """a @ rows.T"""
+        nothing = jnp.zeros((len(self.groups[0]), len(a)), a.dtype)
+        parts = [self._if_used(start, lambda _, group=group: group @ a.T, nothing)
+                 for start, group in zip(self.starts, self.groups, strict=True)]  # fmt: skip
+        return jnp.concatenate(parts).T
+
+    def combined(self, a: Float[Array, "k rows"]) -> Float[Array, "k S"]:
+        """a @ rows"""
+        total = jnp.zeros((len(a), self.shape[1]), a.dtype)
+        for start, group in zip(self.starts, self.groups, strict=True):
+            part = a[:, start : start + len(group)]
+            total = self._if_used(start, lambda total, part=part, group=group: total + part @ group, total)
+        return total
+
+    def _if_used(self, start, function, argument):
+        """function(argument) if rows from `start` on are in use, and else the argument: a loop, which unlike a branch
+        does not copy what it works with."""
+        if len(self.groups) == 1:
+            return function(argument)
+        return jax.lax.cond(self.count > start, function, lambda value: value, argument)
+
+    def at(self, start) -> Float[Array, "FEW S"]:
+        """The rows from `start` on."""
+        chosen = start + jnp.arange(FEW)[:, None] == jnp.arange(self.shape[0])
+        return self.combined(chosen.astype(self.groups[0].dtype))
+
+    def with_rows(self, rows: Float[Array, "FEW S"], number) -> "Rows":
+        """The matrix with a few rows written at its end, of which `number` count."""
+        size, at = len(self.groups[0]), self.count
+        groups = []
+        for first, group in zip(self.starts, self.groups, strict=True):
+            place = jnp.clip(at - first, 0, max(size - len(rows), 0))
+
+            def write(state, place=place, first=first):
+                index = place + first - at + jnp.arange(len(rows))
+                old = jax.lax.dynamic_slice_in_dim(state[0], place, len(rows))
+                new = jnp.where(((index >= 0) & (index < len(rows)))[:, None], rows[index % len(rows)], old)
+                return jax.lax.dynamic_update_slice_in_dim(state[0], new, place, 0), False
+
+            here = (at < first + size) & (at + len(rows) > first)
+            # once: a loop, unlike a branch, works in place
+            groups.append(jax.lax.while_loop(lambda state: state[1], write, (group, here))[0])
+        return Rows(tuple(groups), self.count + number)
 
 
-def _over_pieces(add, b, whole, count, total):
-    """add(site, row, rows, total) for every piece of b."""
-    rows = _ROWS if count is not None and len(b) % _ROWS == 0 else len(b)
-    blocks = -(-count // rows) if rows < len(b) else 1
+class Fresh(eqx.Module):
+    """Vectors number `first` ... `first` + AHEAD - 1 of a source of random ones, made orthogonal to a basis."""
 
-    def of_chunk(i, total):
-        return jax.lax.fori_loop(0, blocks, lambda j, total: add(i * _CHUNK, j * rows, rows, total), total)
-
-    return jax.lax.fori_loop(0, whole // _CHUNK, of_chunk, total)
+    vectors: Float[Array, "AHEAD S"]
+    first: Int[Array, ""]
+    used: Int[Array, ""]  # number of the next one
 
 
 class Space(eqx.Module):
-    """Orthonormal vectors in the rows of `basis` (capacity, S), of which `count` are in use; the others are zero."""
+    """Orthonormal vectors of length S."""
 
-    basis: Float[Array, "capacity S"]
-    count: Int[Array, ""]
+    basis: Rows
     full: Bool[Array, ""]  # a direction found no room
+    fresh: Fresh | None
 
     @staticmethod
-    def empty(capacity: int, sites: int, dtype) -> "Space":
-        return Space(jnp.zeros((capacity, sites), dtype), jnp.zeros((), int), jnp.asarray(False))
+    def empty(rows: int, sites: int, dtype, fresh: bool = False) -> "Space":
+        number = jnp.zeros((), int)
+        none = Fresh(jnp.zeros((AHEAD, sites), dtype), number - AHEAD, number) if fresh else None
+        return Space(Rows.zeros(rows, sites, dtype), jnp.asarray(False), none)
 
-    def coordinates(self, block: Float[Array, "k S"]) -> Float[Array, "k capacity"]:
-        return inner(block, self.basis, self.count) / self.basis.shape[1]
+    @property
+    def count(self):
+        return self.basis.count
 
-    def vectors(self, coordinates: Float[Array, "k capacity"]) -> Float[Array, "k S"]:
-        return combined(coordinates, self.basis, self.count)
+    def coordinates(self, block: Float[Array, "k S"]) -> Float[Array, "k rows"]:
+        return self.basis.inner(block) / self.basis.shape[1]
+
+    def vectors(self, coordinates: Float[Array, "k rows"]) -> Float[Array, "k S"]:
+        return self.basis.combined(coordinates)
+
+    def with_rows(self, rows: Float[Array, "k S"], number, scale, drawn=0) -> "Space":
+        """The space with so many of the rows, which are orthonormal and else zero; `drawn` of them were fresh."""
+        fresh = self.fresh
+        if fresh is not None:
+            rest = fresh.vectors - (fresh.vectors @ rows.T / scale) @ rows
+            fresh = Fresh(rest, fresh.first, fresh.used + drawn)
+        return Space(self.basis.with_rows(rows, number), self.full, fresh)
 
 
 class Matrix(eqx.Module):
     """What queries have revealed of a matrix M(0), and the spikes that training has added to it.
 
-    revealed  (n, m)  M(0) between the coordinates of its two spaces, right on the span of the queries
-    spikes    (n, m)  M(t) - M(0)
-    left      (r, n)  orthonormal directions of the backward queries;  right (r, m) of the forward ones
+    left   orthonormal directions (l, n) of the backward queries; left_images (l, m) are M(0)^T times them
+    right  those (r, m) of the forward queries;                  right_images (r, n) are M(0) times them
+    spikes (l, r)  M(t) - M(0) between the two
     """
 
-    revealed: Float[Array, "n m"]
-    spikes: Float[Array, "n m"]
     left: Space
     right: Space
+    left_images: Rows
+    right_images: Rows
+    spikes: Float[Array, "l r"]
     left_largest: Float[Array, ""]
     right_largest: Float[Array, ""]
 
     @staticmethod
-    def unknown(left: Space, right: Space, rank: int) -> "Matrix":
-        n, m, dtype = len(left.basis), len(right.basis), left.basis.dtype
-        nothing, zero = jnp.zeros((n, m), dtype), jnp.zeros((), dtype)
-        return Matrix(nothing, nothing, Space.empty(rank, n, dtype), Space.empty(rank, m, dtype), zero, zero)
+    def unknown(left: Space, right: Space, rows: int) -> "Matrix":
+        n, m, dtype = left.basis.shape[0], right.basis.shape[0], left.basis.groups[0].dtype
+        zero = jnp.zeros((), dtype)
+        return Matrix(Space.empty(rows, n, dtype), Space.empty(rows, m, dtype), Rows.zeros(rows, m, dtype),
+                      Rows.zeros(rows, n, dtype), jnp.zeros((rows, rows), dtype), zero, zero)  # fmt: skip
 
     @property
     def transposed(self) -> "Matrix":
-        return Matrix(self.revealed.T, self.spikes.T, self.right, self.left, self.right_largest, self.left_largest)
+        return Matrix(self.right, self.left, self.right_images, self.left_images, self.spikes.T, self.right_largest,
+                      self.left_largest)  # fmt: skip
 
     @property
     def full(self):
         return self.left.full | self.right.full
 
 
-def grow(space: Space, block: Float[Array, "k S"], floor, scale=None, again=True):
+def grow(space: Space, block: Float[Array, "k S"], floor, scale=None):
     """Add what `block` has outside the span of the space, where its square is above `floor`.
 
-    Returns the space and the coordinates (k, capacity) of the block. Inner products are averages over the sites, or
-    sums divided by `scale`. Vectors that are mostly outside need not be made orthogonal `again`.
+    Returns the space and the coordinates (k, rows) of the block. Inner products are averages over the sites, or sums
+    divided by `scale`.
     """
-    capacity, sites = space.basis.shape
+    rows, sites = space.basis.shape
     scale = sites if scale is None else scale
-    coordinates = inner(block, space.basis, space.count) / scale
-    gram = jax.lax.stop_gradient(inner(block, block) / scale - coordinates @ coordinates.T)
+    coordinates = space.basis.inner(block) / scale
+    gram = jax.lax.stop_gradient(block @ block.T / scale - coordinates @ coordinates.T)
     new = _independent(gram, jax.lax.stop_gradient(floor))
-    kept = new & (space.count + jnp.cumsum(new) <= capacity - _FEW)
-    order = jnp.concatenate([jnp.argsort(~kept), jnp.zeros(_FEW, int)])  # new rows first
+    kept = new & (space.count + jnp.cumsum(new) <= rows - FEW)
+    order = jnp.concatenate([jnp.argsort(~kept), jnp.zeros(FEW, int)])  # new rows first
     target = space.count + kept.sum()
 
     def append(state):
         i, space, coordinates = state
-        real = space.count + jnp.arange(_FEW) < target
-        chosen = jax.lax.dynamic_slice(order, (i,), (_FEW,))
-        rows = jnp.where(real[:, None], block[chosen] - space.vectors(coordinates[chosen]), 0)
-        rows = _orthonormal(rows, real, scale)
-        if again:
-            rows = rows - space.vectors(inner(rows, space.basis, space.count) / scale)
-            rows = _orthonormal(rows, real, scale)
-        basis = jax.lax.dynamic_update_slice(space.basis, rows, (space.count, 0))
-        coordinates = jax.lax.dynamic_update_slice(coordinates, inner(block, rows) / scale, (0, space.count))
-        return i + _FEW, Space(basis, jnp.minimum(space.count + _FEW, target), space.full), coordinates
+        real = space.count + jnp.arange(FEW) < target
+        chosen = jax.lax.dynamic_slice(order, (i,), (FEW,))
+        rest = jnp.where(real[:, None], block[chosen] - space.vectors(coordinates[chosen]), 0)
+        rest, _ = _orthonormal(rest, real, scale)
+        rest, _ = _orthonormal(rest - space.vectors(space.basis.inner(rest) / scale), real, scale)  # to all digits
+        coordinates = jax.lax.dynamic_update_slice(coordinates, block @ rest.T / scale, (0, space.count))
+        return i + FEW, space.with_rows(rest, real.sum(), scale), coordinates
 
     _, grown, coordinates = jax.lax.while_loop(
         lambda state: state[1].count < target, append, (0, space, coordinates))
-    return Space(grown.basis, grown.count, space.full | jnp.any(new & ~kept)), coordinates
+    return Space(grown.basis, space.full | jnp.any(new & ~kept), grown.fresh), coordinates
 
 
-def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], draw, tolerance, deviation, matched):
-    """Multiply M(0) with vectors given by coordinates on its right; the answers live in the `space` on its left.
+def innovated(space: Space, real: Bool[Array, "FEW"], source):
+    """The space with as many fresh directions as are real, and the triangular factor of what they were made of.
 
-    Returns the matrix and the space, which now know the answers, `coordinates @ matrix.revealed.T`. `draw(i, count, k)`
-    gives k fresh Gaussian vectors (k, S) to a space that holds `count` directions, i of them from this query.
+    source(i, k)   random vectors number i ... i+k-1, (k, S)
+    """
+    (rows, sites), fresh = space.basis.shape, space.fresh
+    kept = real & (space.count + jnp.arange(FEW) < rows - FEW)
+
+    def renewed(_):
+        drawn = source(fresh.used, AHEAD)
+        return drawn - space.vectors(space.coordinates(drawn)), fresh.used
+
+    vectors, first = jax.lax.cond(fresh.used + FEW > fresh.first + AHEAD, renewed, lambda now: now,
+                                  (fresh.vectors, fresh.first))  # fmt: skip
+    chosen = jnp.where(kept[:, None], jax.lax.dynamic_slice_in_dim(vectors, fresh.used - first, FEW), 0)
+    chosen, factor = _orthonormal(chosen, kept, sites)
+    space = Space(space.basis, space.full | jnp.any(real & ~kept), Fresh(vectors, first, fresh.used))
+    return space.with_rows(chosen, kept.sum(), sites, drawn=kept.sum()), factor
+
+
+def query(matrix: Matrix, space: Space, coordinates: Float[Array, "k m"], source, noise, tolerance, deviation):
+    """Multiply M(0) and M(t) with vectors given by coordinates on their right; the answers live on their left.
+
+    source   of the fresh directions, see `innovated`
+    noise    noise(i): Gaussian numbers (FEW, n), the coordinates of plain Gaussian vectors; None for matched ones
+
+    Returns the matrix and the space on the left, which now know the answer, the coordinates of the queries over the
+    directions of the matrix, and those of the products with M(t) in the space.
     """
     largest = jnp.maximum(matrix.right_largest, jnp.max(jnp.sum(jax.lax.stop_gradient(coordinates) ** 2, 1)))
-    right, _ = grow(matrix.right, coordinates, tolerance**2 * largest, scale=1)
-    found = right.count - matrix.right.count
+    right, asked = grow(matrix.right, coordinates, tolerance**2 * largest, scale=1)
+    known, left, (rows, sites) = matrix.right.count, matrix.left, space.basis.shape
 
     def reveal(state):
-        i, space, revealed = state
-        slots = i + jnp.arange(_FEW)
-        real = slots < found
-        directions = jax.lax.dynamic_slice(right.basis, (matrix.right.count + i, 0), (_FEW, right.basis.shape[1]))
-        fresh = jnp.where(real[:, None], draw(i, space.count, _FEW), 0)
-        before = space.count
-        space, images = grow(space, fresh, tolerance**2, again=matched)
-        if matched:
-            new = real[:, None] & (before + jnp.arange(_FEW)[:, None] == jnp.arange(len(space.basis)))
-            images = new.astype(fresh.dtype)
-        else:
-            images = images - (images @ matrix.left.basis.T) @ matrix.left.basis
-        return i + _FEW, space, revealed + deviation * images.T @ jnp.where(real[:, None], directions, 0)
+        i, space, images = state
+        real = known + i + jnp.arange(FEW) < right.count
+        directions, start = right.basis.at(known + i), space.count
+        space, factor = innovated(space, real, source)
+        if noise is None:
+            factor = jnp.eye(FEW, dtype=factor.dtype)
+        image = jax.lax.dynamic_update_slice(jnp.zeros((FEW, rows), factor.dtype), factor, (0, start))
+        if noise is not None:
+            image = image + jnp.where(jnp.arange(rows) < start, noise(i), 0) / jnp.sqrt(sites)
+            image = image - left.vectors(left.basis.inner(image))
+        image = deviation * image + left.vectors(matrix.left_images.inner(directions))
+        image = jnp.where(real[:, None], image, 0)
+        return i + FEW, space, images.with_rows(image, real.sum())
 
-    _, space, revealed = jax.lax.while_loop(lambda state: state[0] < found, reveal, (0, space, matrix.revealed))
-    return Matrix(revealed, matrix.spikes, matrix.left, right, matrix.left_largest, largest), space
+    _, space, images = jax.lax.while_loop(
+        lambda state: known + state[0] < right.count, reveal, (0, space, matrix.right_images))
+    forgotten = matrix.left_images.inner(coordinates - right.vectors(asked))  # what backward queries know of the rest
+    answer = images.combined(asked) + left.vectors(asked @ matrix.spikes.T + forgotten)
+    matrix = Matrix(left, right, matrix.left_images, images, matrix.spikes, matrix.left_largest, largest)
+    return matrix, space, asked, answer
 
 
 def outside(space: Space, block: Float[Array, "k S"]) -> Float[Array, "k S"]:
     """Orthonormal vectors that span what the block has outside the space."""
     for _ in range(2):
         block = block - space.vectors(space.coordinates(block))
-        block = _orthonormal(block, jnp.ones(len(block), bool), block.shape[1])
+        block, _ = _orthonormal(block, jnp.ones(len(block), bool), block.shape[1])
     return block
 
 
@@ -193,6 +272,7 @@ def _independent(gram, floor):
 
 
 def _orthonormal(rows, real, scale):
-    """The rows made orthonormal in order (those that are not real are zero)."""
-    factor = jnp.linalg.cholesky(inner(rows, rows) / scale + jnp.diag(~real).astype(rows.dtype))
-    return jax.scipy.linalg.solve_triangular(factor, jnp.eye(len(rows), dtype=rows.dtype), lower=True) @ rows
+    """The rows made orthonormal in order (those that are not real are zero), and the triangular factor between."""
+    factor = jnp.linalg.cholesky(rows @ rows.T / scale + jnp.diag(~real).astype(rows.dtype))
+    inverse = jax.scipy.linalg.solve_triangular(factor, jnp.eye(len(rows), dtype=rows.dtype), lower=True)
+    return inverse @ rows, factor

@@ -21,10 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
+from scipy.special import ndtri
 from scipy.stats import qmc
 
 from ..networks import Nonlinear
-from .conditioning import ROOM, Matrix, Space, grow, inner, outside, query
+from .conditioning import AHEAD, FEW, Matrix, Space, grow, outside, query, rounded
 
 DIVERGED = 1e8  # times the loss at the start
 
@@ -76,7 +77,7 @@ def rank_guess(net: Nonlinear) -> tuple[int, int]:
     """The largest number of directions that the queries of a matrix can have, and about how many they will."""
     P, K = net.targets.shape
     most = (net.steps + 1) * max(len(net.inputs) + len(net.test_inputs), P * K)
-    return most, min(most, math.ceil(8 * math.sqrt(most)))
+    return most, min(most, math.ceil(16 * math.sqrt(most)))
 
 
 def room_for(net: Nonlinear, rank: int, sites: int) -> tuple[int, ...]:
@@ -85,15 +86,15 @@ def room_for(net: Nonlinear, rank: int, sites: int) -> tuple[int, ...]:
     start[0] += min(len(net.inputs) + len(net.test_inputs), net.inputs.shape[1])
     start[-1] += net.targets.shape[1]
     spaces = [min(start[l] + 2 * rank * ((l > 0) + (l < L - 1)), sites) for l in range(L)]
-    return tuple(rows + ROOM for rows in (rank, *spaces))
+    return tuple(map(rounded, (rank, *spaces)))
 
 
 def memory(net: Nonlinear, room: tuple[int, ...], sites: int) -> int:
     """Bytes that `train` needs in double precision and with `two_time`, roughly."""
     (P, K), L, times, (queries, *spaces) = net.targets.shape, net.hidden_layers, net.steps + 1, room
-    small = 6 * (L - 1) * max(spaces) * (max(spaces) + queries) + times * L * (P * K) ** 2
+    small = 8 * (L - 1) * queries * (max(spaces) + times * P * (K + 1)) + times * L * (P * K) ** 2
     blocks = 4 * L * (len(net.inputs) + len(net.test_inputs) + P * K) + times * P * (K + 1)
-    return 8 * (sites * (sum(spaces) + blocks) + small)
+    return 8 * (sites * (2 * sum(spaces) + blocks) + small)
 
 
 def train(net: Nonlinear, seed, *, sites: int, room: tuple[int, ...], tolerance=1e-4, matched=True, two_time=False,
@@ -113,7 +114,9 @@ def train(net: Nonlinear, seed, *, sites: int, room: tuple[int, ...], tolerance=
     numbers = jnp.stack([jnp.asarray(x, float) for x in (net.gamma0, net.init_variance, net.learning_rate)])
     rng = np.random.default_rng(seed)
     key = jax.random.key(int(rng.integers(2**62)))
-    pools = tuple(_sobol(rng, n, sites).astype(dtype) for n in room[1:]) if matched else None
+    few = len(net.inputs) + len(net.test_inputs) + net.targets.shape[1] + AHEAD
+    pools = [_sobol(rng, room[0] * ((l > 0) + (l < net.hidden_layers - 1)) + few, sites).astype(dtype)
+             for l in range(net.hidden_layers)] if matched else None  # fmt: skip
     data = (net.inputs, net.targets, net.test_inputs, jnp.asarray(net.sample_weights()), key, pools)
     static = (net.hidden_layers, net.activation, net.steps, sites, room, tolerance, matched, two_time, dtype)
     return _train(static, data, numbers)
@@ -122,7 +125,7 @@ def train(net: Nonlinear, seed, *, sites: int, room: tuple[int, ...], tolerance=
 def _sobol(rng, rows, sites):
     """(rows, sites) normal numbers, each column one point of a scrambled Sobol sequence."""
     points = qmc.Sobol(rows, rng=rng).random_base2(int(np.ceil(np.log2(sites))))[:sites]
-    return jax.scipy.special.ndtri(jnp.asarray(np.clip(points.T, 1e-12, 1 - 1e-12)))
+    return ndtri(np.clip(points.T, 1e-12, 1 - 1e-12))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -135,62 +138,70 @@ def _train(static, data, numbers) -> Trajectory:
     x = jnp.concatenate([inputs, test_inputs]).astype(dtype)
     gram = x @ x.T / x.shape[1]
     weights = jnp.concatenate([weights.astype(dtype), jnp.zeros((1, P), dtype)])
-    keys = jax.random.split(key, 2)
+    source_key, noise_key = jax.random.split(key)
 
-    def drawing(l, key):
-        """Fresh vectors for space l, as `query` asks for them."""
+    def source(l):
+        """Random vectors for space l, by number: (k, sites)."""
+        if matched:
+            return lambda i, k: jax.lax.dynamic_slice(pools[l], (i, 0), (k, sites))
+        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(source_key, l)))
+        return lambda i, k: jax.vmap(lambda one: jax.random.normal(one, (sites,), dtype))(keys(i + jnp.arange(k)))
+
+    def noise(l, key):
         if not matched:
-            return lambda i, count, k: jax.random.normal(jax.random.fold_in(key, i), (k, sites), dtype)
-        return lambda i, count, k: jax.lax.dynamic_slice(pools[l], (count, 0), (k, sites))
+            return lambda i: jax.random.normal(jax.random.fold_in(key, i), (FEW, space_rows[l]), dtype)
 
-    spaces = [grow(Space.empty(rows, sites, dtype), jnp.ones((1, sites), dtype), 0.5)[0] for rows in space_rows]
+    spaces = [grow(Space.empty(rows, sites, dtype, fresh=True), jnp.ones((1, sites), dtype), 0.5)[0]
+              for rows in space_rows]  # fmt: skip
     factor = x / np.sqrt(x.shape[1])
     if x.shape[1] > len(x):
         values, vectors = jnp.linalg.eigh(gram)
         factor = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
-    directions = drawing(0, keys[0])(0, 1, factor.shape[1])
+    directions = source(0)(0, factor.shape[1])
     spaces[0], known = grow(spaces[0], directions, tolerance**2)
+    spaces[0] = eqx.tree_at(lambda s: s.fresh.used, spaces[0], jnp.asarray(len(directions)))
     if matched:
-        directions = jax.lax.dynamic_slice(spaces[0].basis, (1, 0), directions.shape)
+        directions = spaces[0].vectors(jnp.eye(len(directions), space_rows[0], 1, dtype=dtype))
     h1 = deviation * factor @ directions
     matrices = [Matrix.unknown(spaces[l + 1], spaces[l], query_rows) for l in range(L - 1)]
 
-    def answered(matrix, space_in, space_out, block, draw):
-        """M(t) times a block of vectors: matrix and spaces that know of it, the block's coordinates, and M(t) block."""
+    def answered(matrix, space_in, space_out, block, *random):
+        """M(t) times a block of vectors: matrix and spaces that know of it, the block over the directions of the
+        matrix, and M(t) block."""
         largest = jax.lax.stop_gradient(jnp.max(jnp.mean(block**2, 1)))
-        space_in, coordinates = grow(space_in, block, tolerance**2 * jnp.maximum(largest, matrix.right_largest))
-        matrix, space_out = query(matrix, space_out, coordinates, draw, tolerance, deviation, matched)
-        image = space_out.vectors(coordinates @ (matrix.revealed + matrix.spikes).T)
-        return matrix, space_in, space_out, coordinates, image
+        floor = tolerance**2 * jnp.maximum(largest, matrix.right_largest)
+        space_in, coordinates = grow(space_in, block, floor)
+        matrix, space_out, asked, answer = query(matrix, space_out, coordinates, *random, tolerance, deviation)
+        return matrix, space_in, space_out, asked, space_out.vectors(answer)
 
     def start_readout(space, features):
         """w(0), independent of everything; if matched, orthogonal to the features, so that f(0) = 0."""
-        w = drawing(-1, keys[1])(0, space.count, K)
+        w = source(L - 1)(space.fresh.used, K)
+        space = eqx.tree_at(lambda s: s.fresh.used, space, space.fresh.used + K)
         if not matched:
             return space, deviation * w
         rest = features - space.vectors(space.coordinates(features))
         ridge = 50 * jnp.finfo(dtype).eps * jnp.sum(features**2)
         rows = w - jnp.linalg.solve(rest @ rest.T + ridge * jnp.eye(len(rest), dtype=dtype), rest @ w.T).T @ rest
         rows = outside(space, rows)
-        basis = jax.lax.dynamic_update_slice(space.basis, rows, (space.count, 0))
-        return Space(basis, space.count + K, space.full), deviation * rows
+        return space.with_rows(rows, K, sites), deviation * rows
 
     def step(state, t):
         matrices, spaces, h1, w, start, alive = state
         matrices, spaces = list(matrices), list(spaces)
-        keys_t = jax.random.split(jax.random.fold_in(key, t), 2 * L)
+        keys_t = jax.random.split(jax.random.fold_in(noise_key, t), 2 * L)
         h, features, gradients = [h1], [None] * L, [None] * L
         right, left = [None] * (L - 1), [None] * (L - 1)
         for l in range(L - 1):
             features[l] = phi(h[l])
             matrices[l], spaces[l], spaces[l + 1], right[l], image = answered(
-                matrices[l], spaces[l], spaces[l + 1], features[l], drawing(l + 1, keys_t[l]))
+                matrices[l], spaces[l], spaces[l + 1], features[l], source(l + 1), noise(l + 1, keys_t[l]))
             h.append(image)
         features[-1] = phi(h[-1])
         spaces[-1], w, _ = jax.lax.while_loop(  # once: a loop, unlike a branch, works on the basis in place
             lambda state: state[2], lambda state: (*start_readout(state[0], features[-1]), False),
             (spaces[-1], w, t == 0))
-        predictions = inner(features[-1], w) / (sites * gamma0)
+        predictions = features[-1] @ w.T / (sites * gamma0)
         residual = targets - predictions[:P]
         loss = jnp.sum(residual**2) / P
         slope = phi.derivative(h[-1][:P])
@@ -198,7 +209,7 @@ def _train(static, data, numbers) -> Trajectory:
         for l in reversed(range(L - 1)):
             block = gradients[l + 1].reshape(P * K, sites)
             flipped, spaces[l + 1], spaces[l], left[l], image = answered(
-                matrices[l].transposed, spaces[l + 1], spaces[l], block, drawing(l, keys_t[L + l]))
+                matrices[l].transposed, spaces[l + 1], spaces[l], block, source(l), noise(l, keys_t[L + l]))
             matrices[l] = flipped.transposed
             gradients[l] = phi.derivative(h[l][:P])[:, None] * image.reshape(P, K, sites)
 
@@ -214,9 +225,9 @@ def _train(static, data, numbers) -> Trajectory:
             lambda new, old: jnp.where(going_on, new, old),
             (spikes, moved, w_next), ([m.spikes for m in matrices], h1, w))  # fmt: skip
         matrices = [eqx.tree_at(lambda m: m.spikes, m, s) for m, s in zip(matrices, spikes, strict=True)]
-        feature_kernels = tuple(inner(f[:P], f[:P]) / sites for f in features)
+        feature_kernels = tuple(f[:P] @ f[:P].T / sites for f in features)
         blocks = [g.reshape(P * K, sites) for g in gradients]
-        gradient_kernels = tuple((inner(g, g) / sites).reshape(P, K, P, K) for g in blocks)
+        gradient_kernels = tuple((g @ g.T / sites).reshape(P, K, P, K) for g in blocks)
         record = (predictions, feature_kernels, gradient_kernels)
         record = jax.tree.map(lambda x: jnp.where(alive, x, jnp.nan), record)
         ranks = jnp.array([[m.left.count, m.right.count] for m in matrices], int).reshape(L - 1, 2)
@@ -263,8 +274,8 @@ def _slopes(static, data, numbers):
 
 
 def _history(matrix, left, right, ranks, variance, rates):
-    Q_L, Q_R, M = matrix.left.basis, matrix.right.basis, matrix.revealed
-    left_time, right_time = (jnp.searchsorted(count, jnp.arange(len(Q_L)), side="right") for count in ranks)
-    from_left, from_right = Q_L @ M, Q_R @ M.T
-    return LayerHistory(variance, left @ Q_L.T, right @ Q_R.T, left_time, right_time, from_left @ Q_R.T,
+    left_time, right_time = (jnp.searchsorted(count, jnp.arange(len(matrix.spikes)), side="right") for count in ranks)
+    from_left, from_right, Q_R = (jnp.concatenate(rows.groups) for rows in (
+        matrix.left_images, matrix.right_images, matrix.right.basis))  # fmt: skip
+    return LayerHistory(variance, left, right, left_time, right_time, from_left @ Q_R.T,
                         from_left @ from_left.T, from_right @ from_right.T, rates)  # fmt: skip
