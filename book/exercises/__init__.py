@@ -50,7 +50,7 @@ class Exercise:
         except Wrong as misfit:
             return str(misfit)
         if got.shape != wanted.shape:
-            return f"{_shape(wanted)} is wanted, and this is {_shape(got)}"
+            return f"wanted: {_shape(wanted)}; given: {_shape(got)}"
         if not np.isfinite(got).all():
             return "there is an infinity or a NaN in it"
         if self.close(got, wanted):
@@ -105,29 +105,29 @@ def numbers(answer, like, at: tuple = ()) -> np.ndarray:
     """An answer as an array, read as what the right answer (`like`) is; raises Wrong where it is something else."""
     if isinstance(like, dict):
         if not isinstance(answer, dict) or set(map(str, answer)) != set(like):
-            raise Wrong(f"a dictionary with the keys {', '.join(like)} is wanted")
+            raise Wrong(f"wanted: a dictionary with the keys {', '.join(like)}")
         return np.concatenate([np.ravel(numbers(answer[key], like[key], at)) for key in like])
     if isinstance(like, sp.Basic):
         names = sorted(symbol.name for symbol in like.free_symbols)
         try:
             expression = sp.sympify(answer)
         except (sp.SympifyError, TypeError):
-            raise Wrong(f"a SymPy expression in {', '.join(names)} is wanted") from None
+            raise Wrong(f"wanted: a SymPy expression in {', '.join(names)}") from None
         if strange := sorted(symbol.name for symbol in expression.free_symbols if symbol.name not in names):
-            raise Wrong(f"{', '.join(strange)} should not be in it; wanted is an expression in {', '.join(names)}")
+            raise Wrong(f"wanted: an expression in {', '.join(names)}; this one contains {', '.join(strange)}")
         symbols = {symbol.name: symbol for symbol in expression.free_symbols}
         function = sp.lambdify([symbols.get(name, name) for name in names], expression, "numpy")
         return _values(function, at or _points(len(names)))
     if callable(like):
         arguments = list(inspect.signature(like).parameters)
         if not callable(answer):
-            raise Wrong(f"a function of {', '.join(arguments)} is wanted")
+            raise Wrong(f"wanted: a function of {', '.join(arguments)}")
         return _values(answer, at or _points(len(arguments)))
     try:
         return np.asarray(answer, float)
     except (TypeError, ValueError):
         wanted = _shape(np.asarray(like, float))
-        raise Wrong(f"{wanted} is wanted, and this is of type {type(answer).__name__}") from None
+        raise Wrong(f"wanted: {wanted}; given: something of type {type(answer).__name__}") from None
 
 
 def _values(function, points) -> np.ndarray:
@@ -144,7 +144,7 @@ def _points(arguments: int) -> np.ndarray:
 def _shape(array: np.ndarray) -> str:
     if array.ndim == 0:
         return "a number"
-    return f"{array.size} numbers" if array.ndim == 1 else f"an array of shape {array.shape}"
+    return f"a list of {array.size}" if array.ndim == 1 else f"an array of shape {array.shape}"
 
 
 def check(label: str, answer) -> None:
