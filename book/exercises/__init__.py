@@ -124,10 +124,13 @@ def numbers(answer, like, at: tuple = ()) -> np.ndarray:
             raise Wrong(f"wanted: a function of {', '.join(arguments)}")
         return _values(answer, at or _points(len(arguments)))
     try:
+        if np.iscomplexobj(answer):
+            raise TypeError("complex")
         return np.asarray(answer, float)
     except (TypeError, ValueError):
-        wanted = _shape(np.asarray(like, float))
-        raise Wrong(f"wanted: {wanted}; given: something of type {type(answer).__name__}") from None
+        plain = not isinstance(answer, list | tuple | np.ndarray)
+        given = f"of type {type(answer).__name__}" if plain else "in which not all are real numbers"
+        raise Wrong(f"wanted: {_shape(np.asarray(like, float))}; given: something {given}") from None
 
 
 def _values(function, points) -> np.ndarray:
