@@ -71,18 +71,15 @@ def when_to_stop():
 def outlier_slope():
     values = {name: getattr(NETWORK, name) for name in ("gamma0", "init_variance", "learning_rate")}
 
-    def outlier(name, factor, step):
+    def outliers(name, factor):
         network = replace(NETWORK, **{name: factor * values[name]})
-        return float(dm.solve(network).outliers(1, max_outliers=1).values[step, 0])
+        return dm.solve(network).outliers(1, max_outliers=1).values[[10, 40], 0]
 
-    def slopes(step):
-        return {name: (outlier(name, 1.001, step) - outlier(name, 1 / 1.001, step)) / (2 * np.log(1.001))
-                for name in values}
-
-    late = slopes(40)
+    slopes = {name: (outliers(name, 1.001) - outliers(name, 1 / 1.001)) / (2 * np.log(1.001)) for name in values}
+    early, late = ({name: float(slope[i]) for name, slope in slopes.items()} for i in range(2))
     return late, {
         "these are slopes against the knobs; multiply by their values": {k: late[k] / values[k] for k in late},
         "these are changes for one percent of the knob; divide by its logarithm": {k: late[k] / 100 for k in late},
         "the step up and the step down are twice the logarithm apart": {k: 2 * late[k] for k in late},
-        "these are the slopes at step 10": slopes(10),
+        "these are the slopes at step 10": early,
     }
