@@ -3,6 +3,7 @@
 # make fast      the tests of a few seconds each
 # make zip       the site in one file, to be read without a network
 # make pdf       every page of the site as a PDF (needs a chromium)
+# make student   the notebooks without solutions, in _build/student
 # make sliders   the data of the figures with sliders
 # make figures   execute the notebooks in place, and put their figures on record (NOTEBOOKS=book/03_spikes.ipynb: one)
 PYTHON ?= python3.11
@@ -15,7 +16,7 @@ export JAX_ENABLE_X64 := 1
 export OPENBLAS_NUM_THREADS := 1
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: book test fast lint zip pdf sliders figures notebooks clean
+.PHONY: book test fast lint zip pdf student sliders figures notebooks clean
 .DEFAULT_GOAL := book
 
 $(READY): pyproject.toml constraints.txt
@@ -44,6 +45,9 @@ zip: $(READY)
 
 pdf: $(READY)
 	$(BIN)/python scripts/make_pdf.py _build/html _build/pdf
+
+student: $(READY)
+	$(BIN)/python scripts/student_edition.py _build/student
 
 sliders: $(READY)
 	$(BIN)/python scripts/sliders.py

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "_build", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info",
                                   "shared")
 BOOK, CONTRACTS, SITE = "tests/test_book.py", "tests/test_contracts.py", "tests/test_site.py"
+EXERCISES = "tests/test_exercises.py"
 TEXT, FIGURE = "book/excerpts/text.ipynb", "book/excerpts/figure.ipynb"
 
 
@@ -157,6 +158,17 @@ def short_form(chapter: str, figure: str) -> list[Corruption]:
                    f"{BOOK}::test_citations_resolve_both_ways"),
         Corruption("a solution removed", chapter, pattern(r"\{solution(-start)?\} ", "{note} "),
                    f"{BOOK}::test_exercises_and_solutions_belong_together"),
+        Corruption("a checker that takes a wrong answer", "book/exercises/chapter_03.py",
+                   pattern(r"left_response=\[\[response\]\]", "left_response=[[0.8]]"),
+                   f"{EXERCISES}::test_each_mistake_gets_its_hint[ex-sign]"),
+        Corruption("a checker removed", "book/exercises/chapter_03.py",
+                   pattern(r'@exercise\("ex-sign"\)\n', ""),
+                   f"{EXERCISES}::test_every_exercise_has_a_checker_and_every_checker_an_exercise"),
+        Corruption("a solution that is not checked", chapter, pattern(r'check\(\\"ex-sign\\", ', "print("),
+                   f"{EXERCISES}::test_solutions_check_themselves[03_spikes]"),
+        Corruption("solutions left in the student edition", "scripts/student_edition.py",
+                   pattern(r"kept \+= \[\] if inside else \[cell\]", "kept += [cell]"),
+                   f"{EXERCISES}::test_the_student_edition_has_everything_but_the_solutions[03_spikes]"),
         Corruption("MathJax from elsewhere", "_config.yml", pattern("sphinx-mathjax-offline,?", ""),
                    f"{BOOK}::test_the_site_is_configured_to_need_no_other"),
         Corruption("a pin of a package dropped", "constraints.txt", pattern("jaxtyping==.*\n", ""),

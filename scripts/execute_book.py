@@ -18,7 +18,8 @@ from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
 
 ROOT = Path(__file__).parents[1]
-USED = ["dmftlib/**/*.py", "book/*.py", "book/derivations/*.py", "book/_data/*.*", "constraints.txt"]
+USED = ["dmftlib/**/*.py", "book/*.py", "book/derivations/*.py", "book/exercises/*.py", "book/_data/*.*",
+        "constraints.txt"]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 SECONDS, AT_ONCE = 600, 2
 

@@ -361,6 +361,21 @@ def test_exercises_and_solutions_belong_together():
     refuse(wrong, "exercises without a (hidden) solution")
 
 
+ORDER = ["The same equations? in `dmftlib`", "What would prove this wrong", "Exercises", "Project", "What to read"]
+
+
+@pytest.mark.parametrize("chapter", NOTEBOOKS)
+def test_chapters_have_one_order(chapter):
+    """What it needs, then what it asks; the contract before what would refute it, before exercises, before reading."""
+    cells = [cell.source for cell in NOTEBOOKS[chapter].cells if cell.cell_type == "markdown"]
+    assert re.match(r"\n?# .+\n\n\*Needs: .+\.\*\n\n\S", cells[0]), "no line *Needs: ...* under the title"
+    headings = re.findall(r"^## (.+)$", "\n\n".join(cells), re.M)
+    found = [(i, k) for k, heading in enumerate(headings) for i, name in enumerate(ORDER)
+             if re.fullmatch(name, heading)]
+    assert found == sorted(found), f"not in order: {headings}"
+    assert {ORDER[i] for i, _ in found} >= set(ORDER[1:3]) and headings[-1] == ORDER[-1], f"missing: {headings}"
+
+
 def test_citations_resolve_both_ways():
     cited = _roles("cite")
     refuse([(page, key) for page, key in cited if key not in BIBLIOGRAPHY], "citations not in references.bib")
