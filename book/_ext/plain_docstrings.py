@@ -23,7 +23,7 @@ def plain(text: str) -> str:
 
     def marked(match):
         code = match["name"] or match["word"]
-        return f"``{code}``" if code else "\\" + match[0]
+        return f"\\ ``{code}``\\ " if code else "\\" + match[0]  # a backslash and a space are nothing, and end a word
 
     return re.sub(r"""`(?P<name>[^`]+)`|(?P<word>"[\w.-]+")|[\\*_|]""", marked, text)
 
