@@ -27,7 +27,8 @@ WITH_CODE = [name for name, text in PAGES.items() if "```python" in text]
 # Code
 
 
-@pytest.mark.parametrize("name", WITH_CODE)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "index" else pytest.mark.slow)
+                                  for name in WITH_CODE])
 def test_the_code_of_a_page_runs(name):
     text = re.sub(r"(?m)^```.*$", "", PAGES[name])
     examples = doctest.DocTestParser().get_doctest(text, {}, name, str(BOOK / f"{name}.md"), 0)
