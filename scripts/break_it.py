@@ -27,7 +27,6 @@ ROOT = Path(__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "_build", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info",
                                   "shared")
 BOOK, CONTRACTS, SITE = "tests/test_book.py", "tests/test_contracts.py", "tests/test_site.py"
-PAGES = "tests/test_pages.py"
 TEXT, FIGURE = "book/excerpts/text.ipynb", "book/excerpts/figure.ipynb"
 
 
@@ -106,6 +105,7 @@ def _excerpt(books: list[Path], wanted: Callable, target: Path) -> dict:
     return best["cells"][-1]
 
 
+PAGES = "tests/test_pages.py"
 _VARIANCE = pattern(r"scale, root = jnp\.sqrt\(self\.variance\)", "scale, root = jnp.sqrt(1.05 * self.variance)")
 
 
