@@ -106,6 +106,7 @@ def _excerpt(books: list[Path], wanted: Callable, target: Path) -> dict:
     return best["cells"][-1]
 
 
+PAGES = "tests/test_pages.py"
 _VARIANCE = pattern(r"scale, root = jnp\.sqrt\(self\.variance\)", "scale, root = jnp.sqrt(1.05 * self.variance)")
 
 
@@ -150,6 +151,21 @@ def short_form(chapter: str, figure: str) -> list[Corruption]:
         Corruption("a contract removed", "book/derivations/spikes.py",
                    pattern(r"(?s)\nCONTRACTS = \[\n.*?\n    Contract\(", "\nCONTRACTS = [\n    Contract("),
                    f"{BOOK}::test_every_numbered_equation_is_under_contract"),
+        Corruption("a number on the first page edited", "book/index.md", pattern(r"2\.1648", "2.1649"),
+                   f"{PAGES}::test_the_code_of_a_page_runs[index]"),
+        Corruption("a public name not on the API page", "book/api.md",
+                   pattern(r"\.\. autofunction:: dmftlib\.critical\n", ""),
+                   f"{PAGES}::test_every_public_name_is_on_the_api_page"),
+        Corruption("a SymPy name that is not there", "book/notation.md", pattern(r"`spikes\.sigma`", "`spikes.sigmas`"),
+                   f"{PAGES}::test_sympy_names_of_the_notation_table_are_derivations"),
+        Corruption("a chapter not in the map", "book/index.md", pattern(r"\* - \{doc\}`6 <06_deep_linear>`", "* - 6"),
+                   f"{PAGES}::test_every_chapter_is_in_the_map_of_the_first_page"),
+        Corruption("an outlier moved in the picture of the two levels", "book/_static/two_levels.svg",
+                   pattern(r"M3\d\d\.\d,446h10", "M333.3,446h10"),
+                   f"{PAGES}::test_the_picture_of_the_two_levels_is_up_to_date"),
+        Corruption("a rejected row that the claims do not count", "book/03_spikes.ipynb",
+                   pattern(r"<td>True</td>", "<td>False</td>"),
+                   f"{PAGES}::test_claims_are_counted_from_the_chapters_and_the_runs"),
         Corruption("a label given twice", chapter, pattern(r"\(eq-[\w-]+\)(?=(.|\n)*\((eq-[\w-]+)\))", r"(\2)"),
                    f"{BOOK}::test_labels_are_unique"),
         Corruption("a symbol struck from the notation", "book/notation.md", pattern(r"\* - \$\\sigma\^2\$", "* - "),

@@ -32,10 +32,12 @@ class NonlinearSimulation:
 
     @property
     def predictions(self):
+        """f on the training inputs, (seeds, steps+1, P, K)."""
         return self.all_predictions[:, :, : len(self.net.inputs)]
 
     @property
     def test_predictions(self):
+        """f on the test inputs, (seeds, steps+1, Q, K)."""
         return self.all_predictions[:, :, len(self.net.inputs) :]
 
     @property
@@ -45,6 +47,7 @@ class NonlinearSimulation:
 
     @property
     def test_loss(self):
+        """The same on the test data; None if there are no test targets."""
         return None if self.net.test_targets is None else _loss(self.net.test_targets, self.test_predictions)
 
     def feature_kernel(self, l: int) -> np.ndarray:

@@ -30,6 +30,7 @@ class WideSimulation:
 
     @property
     def train_loss(self):
+        """The same as the test loss: the gradient is that of the whole population."""
         return self.test_loss
 
     def _recorded(self, kind, layer, step):

@@ -42,6 +42,7 @@ class Solution(eqx.Module):
 
     @property
     def ok(self) -> bool:
+        """Whether `status` is "ok"."""
         return self.status == "ok"
 
     def escape_step(self, layer: int, number: int = 1) -> int | None:

@@ -44,6 +44,7 @@ class NonlinearSolution(Solution):
 
     @property
     def batches(self) -> int:
+        """The number of independent batches of samples."""
         return len(self.trajectory.predictions)
 
     @property

@@ -264,7 +264,8 @@ def outliers(ensemble: SpikedEnsemble | ConditionedEnsemble, max_outliers: int |
     Without `max_outliers` all outliers are returned and nothing else. With it, or under `jit`, `grad` and `vmap`, where
     shapes are static, there are `max_outliers` rows (at most and by default the smaller number of queries) and the
     absent ones are NaN; their gradient is 0. Values can be differentiated once, and so can the overlaps of outliers
-    that are not degenerate. A gap below the bulk (aspect other than 1) is not searched.
+    that are not degenerate. A gap below the bulk (aspect other than 1) is not searched. Raises ValueError for anything
+    but an ensemble.
 
     >>> independent = SpikedEnsemble(aspect=0.5, variance=1.0, left_gram=[[1.0]], right_gram=[[1.0]], strengths=[[2.0]])
     >>> found = outliers(independent)
