@@ -33,8 +33,9 @@ class Rows(eqx.Module):
     count: Int[Array, ""]
 
     @staticmethod
-    def zeros(rows: int, length: int, dtype) -> "Rows":
-        groups = _GROUPS if rows * length > _LARGE and rows % _GROUPS == 0 else 1
+    def zeros(rows: int, length: int, dtype, at_once: int = FEW) -> "Rows":
+        """Room for `rows`, of which at most `at_once` will be written together."""
+        groups = _GROUPS if rows * length > _LARGE and rows % _GROUPS == 0 and rows >= _GROUPS * at_once else 1
         return Rows((jnp.zeros((rows // groups, length), dtype),) * groups, jnp.zeros((), int))
 
     @property
@@ -61,8 +62,7 @@ class Rows(eqx.Module):
         return total
 
     def _if_used(self, start, function, argument):
-        """function(argument) if rows from `start` on are in use, and else the argument: a loop, which unlike a branch
-        does not copy what it works with."""
+        """function(argument) if rows from `start` on are in use, and else the argument."""
         if len(self.groups) == 1:
             return function(argument)
         return jax.lax.cond(self.count > start, function, lambda value: value, argument)
@@ -77,7 +77,7 @@ class Rows(eqx.Module):
         size, at = len(self.groups[0]), self.count
         groups = []
         for first, group in zip(self.starts, self.groups, strict=True):
-            place = jnp.clip(at - first, 0, max(size - len(rows), 0))
+            place = jnp.clip(at - first, 0, size - len(rows))
 
             def write(state, place=place, first=first):
                 index = place + first - at + jnp.arange(len(rows))
@@ -107,10 +107,10 @@ class Space(eqx.Module):
     fresh: Fresh | None
 
     @staticmethod
-    def empty(rows: int, sites: int, dtype, fresh: bool = False) -> "Space":
+    def empty(rows: int, sites: int, dtype, fresh: bool = False, at_once: int = FEW) -> "Space":
         number = jnp.zeros((), int)
         none = Fresh(jnp.zeros((AHEAD, sites), dtype), number - AHEAD, number) if fresh else None
-        return Space(Rows.zeros(rows, sites, dtype), jnp.asarray(False), none)
+        return Space(Rows.zeros(rows, sites, dtype, at_once), jnp.asarray(False), none)
 
     @property
     def count(self):

@@ -151,8 +151,8 @@ def _train(static, data, numbers) -> Trajectory:
         if not matched:
             return lambda i: jax.random.normal(jax.random.fold_in(key, i), (FEW, space_rows[l]), dtype)
 
-    spaces = [grow(Space.empty(rows, sites, dtype, fresh=True), jnp.ones((1, sites), dtype), 0.5)[0]
-              for rows in space_rows]  # fmt: skip
+    spaces = [Space.empty(rows, sites, dtype, fresh=True, at_once=max(K, FEW)) for rows in space_rows]
+    spaces = [grow(space, jnp.ones((1, sites), dtype), 0.5)[0] for space in spaces]
     factor = x / np.sqrt(x.shape[1])
     if x.shape[1] > len(x):
         values, vectors = jnp.linalg.eigh(gram)
