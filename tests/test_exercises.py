@@ -4,6 +4,7 @@ nbval runs the solutions of every chapter with their checks; here are the checke
 """
 
 import ast
+import math
 import re
 import subprocess
 import sys
@@ -115,12 +116,14 @@ FUNCTION = Exercise("ex", lambda: (lambda s, t: s / t, {"upside down": lambda s,
 
 @pytest.mark.parametrize("exercise, answer, hint", [
     (NUMBER, 3.0, None), (NUMBER, np.float32(3), None), (NUMBER, 3.001, None), (NUMBERS, (3, 4, 0), None),
-    (NAMED, {"b": 4, "a": 3}, None), (FORMULA, "x*x + y", None), (FUNCTION, lambda a, b: a / b, None),
+    (NUMBER, [3.0], None), (NUMBER, sp.sqrt(9), None), (NUMBERS, [[3.0], [4.0], [0.0]], None),
+    (NAMED, {"b": 4, sp.Symbol("a"): 3}, None), (FORMULA, "x*x + y", None), (FUNCTION, lambda a, b: a / b, None),
+    (FUNCTION, sp.Symbol("s") / sp.Symbol("t"), None), (FUNCTION, lambda s, t: [s / (t + 0j)], None),
     (FORMULA, y + sp.Symbol("x", positive=True) ** 2, None),
     (NUMBER, ..., "not answered yet"),
     (NUMBER, "three", "wanted: a number; given: something of type str"),
     (NUMBER, 3j, "wanted: a number; given: something of type complex"),
-    (NUMBER, [3.0], "wanted: a number; given: a list of 1"),
+    (NUMBER, [3.0, 3.0], "wanted: a number; given: a list of 2"),
     (NUMBERS, [3.0, ..., 0.0], "wanted: a list of 3; given: something in which not all are real numbers"),
     (NUMBERS, np.array([3j, 4, 0]), "wanted: a list of 3; given: something in which not all are real numbers"),
     (NUMBERS, [[3.0], [4.0, 0.0]], "wanted: a list of 3; given: something in which not all are real numbers"),
@@ -130,22 +133,32 @@ FUNCTION = Exercise("ex", lambda: (lambda s, t: s / t, {"upside down": lambda s,
     (NUMBER, 3 / np.pi, "too small by a factor of pi"),
     (NUMBER, 9.0, "this is the square of the answer"),
     (NUMBER, 3**0.5, "this is the square root of the answer"),
-    (NUMBER, 3.01, "nearly: off by 0.3%, and 0.1% is allowed"),
+    (NUMBER, 1 / 3, "this is one over the answer"),
+    (NUMBER, 3.01, "nearly: off by 0.33%, and 0.1% is allowed; is it rounded, or simulated?"),
     (NUMBER, 5.0, "too large"),
     (NUMBER, 1.0, "too small"),
     (NUMBERS, [3.0, 0.0, 4.0], "the last two are exchanged"),
     (NUMBERS, [4.0, 3.0, 0.0], "the right numbers, in another order"),
-    (NUMBERS, [3.0, 7.0, 0.0], "wrong at 1 (counted from 0), right elsewhere"),
+    (NUMBERS, [3.0, 7.0, 0.0], "wrong at 1, counted from 0 (too large), right elsewhere"),
+    (NUMBERS, [3.0, 2.0, 0.0], "wrong at 1, counted from 0 (too small by a factor of 2), right elsewhere"),
+    (NUMBERS, [3.0, np.nan, 0.0], "there is an infinity or a NaN in it, at 1, counted from 0"),
     (NUMBERS, [1.0, 7.0, 1.0], "wrong"),
     (NUMBERS, np.eye(3), "wanted: a list of 3; given: an array of shape (3, 3)"),
     (NAMED, {"a": 3}, "wanted: a dictionary with the keys a, b"),
     (NAMED, {"a": 4, "b": 3}, "a is not b"),
+    (NAMED, {"a": 3, "b": -4}, "wrong at b (the sign is wrong), right elsewhere"),
     (FORMULA, "x + y", "the square is missing"),
     (FORMULA, "2*(x**2 + y)", "too large by a factor of 2"),
-    (FORMULA, "1.5*(x**2 + y)", "too large everywhere by the same factor, 1.5"),
-    (FORMULA, "x**2 + z", "wanted: an expression in x, y; this one contains z"),
+    (FORMULA, "1.5*(x**2 + y)", "right everywhere but for the same factor, 1.5"),
+    (FORMULA, "x**2 + z", "wanted: a SymPy expression in x, y; this one contains z"),
     (FORMULA, "x**", "wanted: a SymPy expression in x, y"),
+    (FORMULA, [x**2 + y], "wanted: a SymPy expression in x, y; given: something of type list"),
+    (FORMULA, sp.Eq(x, y), "wanted: a SymPy expression in x, y; given: something of type Equality"),
     (FUNCTION, 0.5, "wanted: a function of s, t"),
+    (FUNCTION, lambda s, t: s / t if s == 1 else np.nan, "there is an infinity or a NaN in it, at s = 2, t = 3"),
+    (FUNCTION, lambda s, t: s / t if s == 1 else 9, "wrong at s = 2, t = 3 (too large), right elsewhere"),
+    (FUNCTION, lambda s, t: 1j * s, "cannot be evaluated: not all of its values are real"),
+    (FUNCTION, lambda s, t: math.log(-s), "cannot be evaluated: math domain error"),
     (FUNCTION, lambda s, t: t / s, "upside down"),
 ])
 def test_hints(exercise, answer, hint):

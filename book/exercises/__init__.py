@@ -49,10 +49,12 @@ class Exercise:
             got, wanted = numbers(answer, right, self.at), numbers(right, right, self.at)
         except Wrong as misfit:
             return str(misfit)
-        if got.shape != wanted.shape:
+        if np.squeeze(got).shape != np.squeeze(wanted).shape:
             return f"wanted: {_shape(wanted)}; given: {_shape(got)}"
+        got = got.reshape(wanted.shape)  # [3.0] is as good as 3.0
         if not np.isfinite(got).all():
-            return "there is an infinity or a NaN in it"
+            where = f", {self.places(~np.isfinite(got))}" if got.size > 1 else ""
+            return f"there is an infinity or a NaN in it{where}"
         if self.close(got, wanted):
             return None
         for hint, wrong in mistakes.items():
@@ -75,17 +77,34 @@ class Exercise:
             return "this is the square of the answer"
         if self.close(got, np.sqrt(np.abs(wanted))):
             return "this is the square root of the answer"
+        if self.close(got * wanted, np.ones_like(wanted)):
+            return "this is one over the answer"
         if got.size > 1 and self.close(np.sort(got, None), np.sort(wanted, None)):
             return "the right numbers, in another order"
         if got.size > 1 and wanted.all() and np.ptp(ratio := got / wanted) < self.tolerance * abs(ratio.mean()):
-            return f"too large everywhere by the same factor, {ratio.mean():.3g}"
+            return f"right everywhere but for the same factor, {ratio.mean():.3g}"
         error = np.abs(got - wanted) / np.maximum(np.abs(wanted), ABSOLUTE)
         if error.max() < 0.03:
-            return f"nearly: off by {100 * error.max():.1g}%, and {100 * self.tolerance:.1g}% is allowed"
-        wrong = np.flatnonzero(error.ravel() > self.tolerance)
-        if 0 < len(wrong) < got.size:
-            return f"wrong at {', '.join(map(str, wrong))} (counted from 0), right elsewhere"
-        return "wrong" if got.size > 1 else f"too {'large' if got > wanted else 'small'}"
+            off, allowed = (f"{100 * number:.2g}%" for number in (error.max(), self.tolerance))
+            return f"nearly: off by {off}, and {allowed} is allowed; is it rounded, or simulated?"
+        if got.size == 1:
+            return f"too {'large' if got > wanted else 'small'}"
+        wrong = error > self.tolerance
+        if wrong.all():
+            return "wrong"
+        why = f" ({self.general_hint(got[wrong], wanted[wrong])})" if wrong.sum() == 1 else ""
+        return f"wrong {self.places(wrong)}{why}, right elsewhere"
+
+    def places(self, chosen: np.ndarray) -> str:
+        """Where in the answer the entries chosen are: at which arguments, under which key, or at which position."""
+        right, entries = self.answers[0], np.flatnonzero(chosen)
+        if names := _arguments(right):
+            points = np.array(self.at or _points(len(names)))[entries]
+            return "at " + "; ".join(
+                ", ".join(f"{name} = {value:.3g}" for name, value in zip(names, point, strict=True)) for point in points)
+        if isinstance(right, dict) and len(right) == chosen.size:
+            return f"at {', '.join(list(right)[entry] for entry in entries)}"
+        return f"at {', '.join(map(str, entries))}, counted from 0"
 
 
 EXERCISES: dict[str, Exercise] = {}
@@ -104,25 +123,16 @@ def exercise(label: str, tolerance: float = 1e-3, at: tuple = ()):
 def numbers(answer, like, at: tuple = ()) -> np.ndarray:
     """An answer as an array, read as what the right answer (`like`) is; raises Wrong where it is something else."""
     if isinstance(like, dict):
-        if not isinstance(answer, dict) or set(map(str, answer)) != set(like):
+        answer = {str(key): value for key, value in answer.items()} if isinstance(answer, dict) else {}
+        if set(answer) != set(like):
             raise Wrong(f"wanted: a dictionary with the keys {', '.join(like)}")
         return np.concatenate([np.ravel(numbers(answer[key], like[key], at)) for key in like])
-    if isinstance(like, sp.Basic):
-        names = sorted(symbol.name for symbol in like.free_symbols)
-        try:
-            expression = sp.sympify(answer)
-        except (sp.SympifyError, TypeError):
-            raise Wrong(f"wanted: a SymPy expression in {', '.join(names)}") from None
-        if strange := sorted(symbol.name for symbol in expression.free_symbols if symbol.name not in names):
-            raise Wrong(f"wanted: an expression in {', '.join(names)}; this one contains {', '.join(strange)}")
-        symbols = {symbol.name: symbol for symbol in expression.free_symbols}
-        function = sp.lambdify([symbols.get(name, name) for name in names], expression, "numpy")
-        return _values(function, at or _points(len(names)))
-    if callable(like):
-        arguments = list(inspect.signature(like).parameters)
-        if not callable(answer):
-            raise Wrong(f"wanted: a function of {', '.join(arguments)}")
-        return _values(answer, at or _points(len(arguments)))
+    if names := _arguments(like):
+        if isinstance(like, sp.Basic) or isinstance(answer, sp.Expr) and not callable(answer):
+            answer = _function(answer, names)
+        elif not callable(answer):
+            raise Wrong(f"wanted: a function of {', '.join(names)}")
+        return _values(answer, at or _points(len(names)))
     try:
         if np.iscomplexobj(answer):
             raise TypeError("complex")
@@ -133,10 +143,36 @@ def numbers(answer, like, at: tuple = ()) -> np.ndarray:
         raise Wrong(f"wanted: {_shape(np.asarray(like, float))}; given: something {given}") from None
 
 
+def _arguments(like) -> list[str]:
+    """Names of the arguments of a function, or of the symbols of an expression; none for numbers."""
+    if isinstance(like, sp.Basic):
+        return sorted(symbol.name for symbol in like.free_symbols)
+    return list(inspect.signature(like).parameters) if callable(like) else []
+
+
+def _function(expression, names):
+    """A SymPy expression, or the text of one, as a function of the symbols of these names."""
+    wanted = f"a SymPy expression in {', '.join(names)}"
+    try:
+        expression = sp.sympify(expression, locals={name: sp.Symbol(name) for name in names})
+    except (sp.SympifyError, TypeError):
+        raise Wrong(f"wanted: {wanted}") from None
+    if not isinstance(expression, sp.Expr):
+        raise Wrong(f"wanted: {wanted}; given: something of type {type(expression).__name__}")
+    symbols = {symbol.name: symbol for symbol in expression.free_symbols}
+    if strange := sorted(symbols.keys() - set(names)):
+        raise Wrong(f"wanted: {wanted}; this one contains {', '.join(strange)}")
+    return sp.lambdify([symbols.get(name, name) for name in names], expression, "numpy")
+
+
 def _values(function, points) -> np.ndarray:
     try:
-        return np.array([float(function(*point)) for point in points])
-    except TypeError as error:
+        with np.errstate(all="ignore"):
+            values = [np.real_if_close(np.squeeze(function(*point))) for point in points]
+        if np.iscomplexobj(values):
+            raise TypeError("not all of its values are real")
+        return np.array([float(value) for value in values])
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise Wrong(f"cannot be evaluated: {error}") from None
 
 

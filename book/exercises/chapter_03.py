@@ -24,6 +24,8 @@ def effective_strength():
         "this is the linear map, g = M_0 h": 2**0.5 - 1,
         "the response enters with a factor 2: G theta^2 + 2 B theta = 1": (np.sqrt(B**2 / 4 + G) - B / 2) / G,
         "this is the size of the negative strength": (np.sqrt(B**2 + G) + B) / G,
+        "this is the negative strength": -(np.sqrt(B**2 + G) + B) / G,
+        "this is tanh scaled to <g^2> = 1; wanted is tanh as it is": (np.sqrt(B**2 + G) - B) / np.sqrt(G),
     }
 
 
@@ -35,6 +37,7 @@ def negative():
     low, high = sorted(roots, key=lambda root: float(root.subs({G: 1, B: 1})))
     return low, {
         "this is the positive strength": high,
+        "the response enters with a factor 2: G theta^2 + 2 B theta = 1": -(sp.sqrt(B**2 / 4 + G) + B / 2) / G,
         "this is the strength of a stranger; the response is missing": -1 / sp.sqrt(G),
         "here the effective strength vanishes: the spike has only undone what M_0 does": -2 * B / G,
     }
@@ -65,15 +68,18 @@ def left_out():
     h2 = e + M0.T @ g1 / 2
     g2 = M0 @ h2 - g1
 
-    def predicted(*arguments):
-        return float(dm.outliers(dm.SpikedEnsemble.from_vectors(M0, *arguments), max_outliers=1).values[0])
+    def predicted(U, V, strengths, matrix=M0):
+        return float(dm.outliers(dm.SpikedEnsemble.from_vectors(matrix, U, V, strengths), max_outliers=1).values[0])
 
     U, V = np.stack([g1, g2], 1), np.stack([h1, h2], 1)
+    trained = M0 + np.outer(g2, h2) / n
     every, short = predicted(U, V, [[0.0, 0.0], [0.0, 1.0]]), predicted(U[:, 1:], V[:, 1:], [[1.0]])
     strength = np.linalg.norm(g2) * np.linalg.norm(h2) / n
     return [every, short], {
         "the other way round: the first is that of all four queries": [short, every],
         "both are the short list; give all queries, two of them with zero strength": [short, short],
+        "from_vectors wants M_0; it adds the spike itself":
+            [predicted(U, V, [[0.0, 0.0], [0.0, 1.0]], trained), predicted(U[:, 1:], V[:, 1:], [[1.0]], trained)],
         "g_1 h_1^T is no spike: its strength is zero": [predicted(U, V, np.eye(2)), short],
         "the second is a formula for strangers; g_2 and h_2 are none": [every, strength + 1 / strength],
     }
