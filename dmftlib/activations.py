@@ -58,7 +58,7 @@ def activation(spec) -> Activation:
     if isinstance(spec, str) and spec in _NAMED:
         return _NAMED[spec]
     if not callable(spec):
-        checks.fail("activation", repr(spec), _NEED)
+        checks.fail("activation", checks.shown(spec), _NEED)
     try:
         shape = jax.eval_shape(spec, jax.ShapeDtypeStruct((), float)).shape
     except Exception as error:  # whatever a function of the user's may raise

@@ -80,6 +80,4 @@ class Solution(eqx.Module):
         checks.fail("net", type(self.net).__name__, "a DeepLinear or Nonlinear network")
 
     def _step(self, step):
-        if step is not None and checks.integer("step", step, 0) > self.net.steps:
-            checks.fail("step", step, f"at most {self.net.steps}, the steps of the training")
-        return step
+        return None if step is None else checks.integer("step", step, 0, self.net.steps)

@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import os
 
 import equinox as eqx
 import jax
@@ -255,10 +254,7 @@ def _batches(net, form, sites, rank, seed, first, count):
     """Trajectories number first ... first+count-1 of a seed, stacked."""
     room = nonlinear.room_for(net, rank, sites)
     needed = nonlinear.memory(net, room, sites) if form == "conditioning" else response.memory(net, sites)
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > 0.8 * available:
-        checks.fail("samples", f"{sites} a batch, which need {needed / 2**30:.1f} GiB",
-                    f"at most {0.8 * available / 2**30:.1f} GiB: more batches, fewer inputs or steps, a smaller rank")
+    checks.memory("samples", f"{sites} a batch", needed, "more batches, fewer inputs or steps, a smaller rank")
     train = functools.partial(nonlinear.train, room=room, two_time=True) if form == "conditioning" else response.train
     runs = [train(net, (seed, b), sites=sites) for b in range(first, first + count)]
     return jax.tree.map(lambda *x: _numbers(x).stack(x), *runs)
