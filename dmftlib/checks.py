@@ -62,7 +62,7 @@ def positive(name: str, value):
 
 def integer(name: str, value, minimum: int, maximum: int = _MOST):
     """A whole number (not a bool, not a float), at least `minimum`, at most `maximum`."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
     if not whole or not minimum <= value <= maximum:
         bound = f", at most {maximum}" if maximum < _MOST or (whole and value > maximum) else ""
         fail(name, shown(value), f"a whole number of at least {minimum}{bound}")

@@ -1,13 +1,13 @@
 """Mutation testing of the two levels: small faults planted in `training/` and `spectra/`, and the tests that see them.
 
-    python scripts/mutate.py [--list] [--only training/gaussian.py] [--again]
+    python scripts/mutate.py [--list] [--only training/gaussian.py] [--stages fast] [--again]
 
 A mutant is one change of executable code: an operator or comparison replaced, a sign or a transposition dropped, a term
 or a factor left out, a number changed (a tenth more, or one more). Docstrings, annotations, decorators, error messages,
 true and false given as keyword arguments are left alone. As many mutants are drawn from each file as its share of all
 possible ones, with a fixed seed; each is tried in a copy of the package, against the fast tests of its file and, if it
-survives them, the slow ones and the contracts of the chapters. A mutant with which the tests do not end within ten
-minutes is counted as killed.
+survives them, the slow ones, those of other files that use it, and the contracts of the chapters. A mutant with which
+the tests do not end within ten minutes is counted as killed.
 
 Takes about 20 s a mutant and writes book/_data/mutants.csv. Mutants listed in scripts/mutants.toml have been read and
 found to change nothing that a test could see, with the reason; they count as explained, not as killed.
@@ -32,20 +32,21 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "book"))
 import protocol  # noqa: E402
 
-TESTS = {  # the test files that know a file, and the chapters whose contracts do
-    "training/gaussian.py": ("gaussian deep_linear", ""),
-    "training/deep_linear.py": ("deep_linear", "deep_linear or width"),
-    "training/history.py": ("deep_linear critical nonlinear", "deep_linear"),
-    "training/response.py": ("nonlinear", ""),
-    "training/conditioning.py": ("nonlinear", ""),
-    "training/nonlinear.py": ("nonlinear", ""),
-    "training/wide_output.py": ("wide_output", "wide_output"),
-    "spectra/bulk.py": ("bulk", "bulk"),
-    "spectra/population.py": ("population wide_output", ""),
-    "spectra/ntk.py": ("ntk", "ntk"),
-    "spectra/outliers.py": ("outliers", "spikes"),
-    "spectra/trajectory.py": ("deep_linear critical nonlinear", "width"),
+TESTS = {  # the test files of a file, others that use it, and the chapters whose contracts do
+    "training/gaussian.py": ("gaussian", "deep_linear", "deep_linear"),
+    "training/deep_linear.py": ("deep_linear", "ntk", "deep_linear or width"),
+    "training/history.py": ("deep_linear", "critical", "deep_linear"),
+    "training/response.py": ("nonlinear", "", ""),
+    "training/conditioning.py": ("nonlinear", "", ""),
+    "training/nonlinear.py": ("nonlinear", "", ""),
+    "training/wide_output.py": ("wide_output", "", "wide_output"),
+    "spectra/bulk.py": ("bulk", "", "bulk"),
+    "spectra/population.py": ("population", "wide_output", "wide_output"),
+    "spectra/ntk.py": ("ntk", "", "ntk"),
+    "spectra/outliers.py": ("outliers", "", "spikes"),
+    "spectra/trajectory.py": ("deep_linear", "critical nonlinear", "deep_linear or width"),
 }
+STAGES = ("fast", "slow", "others", "contracts")
 OPERATORS = {ast.Add: (ast.Sub,), ast.Sub: (ast.Add,), ast.Mult: (ast.Div,), ast.Div: (ast.Mult,), ast.Pow: (ast.Mult,),
              ast.FloorDiv: (ast.Mult,), ast.BitAnd: (ast.BitOr,), ast.BitOr: (ast.BitAnd,)}  # fmt: skip
 COMPARISONS = {ast.Lt: (ast.LtE, ast.Gt), ast.Gt: (ast.GtE, ast.Lt), ast.LtE: (ast.Lt,), ast.GtE: (ast.Gt,),
@@ -151,17 +152,18 @@ def sample(count, seed, only=None):
 
 def run(name, source, stage, limit):
     """Whether the tests of a stage pass with `source` in the place of that file; None if they do not end."""
-    files, chapters = TESTS[name]
-    tests = [f"tests/test_{each}.py" for each in files.split()]
-    chosen = {"fast": [*tests, "-m", "not slow"], "slow": [*tests, "-m", "slow"],
+    files, others, chapters = TESTS[name]
+    tests, more = ([f"tests/test_{each}.py" for each in part.split()] for part in (files, others))
+    chosen = {"fast": [*tests, "-m", "not slow"], "slow": [*tests, "-m", "slow"], "others": more,
               "contracts": ["tests/test_contracts.py", "-k", f"test_contract[ and ({chapters})"]}[stage]  # fmt: skip
-    if stage == "contracts" and not chapters:
+    if not {"others": others, "contracts": chapters}.get(stage, True):
         return True
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder)
-        shutil.copytree(ROOT / "dmftlib", copied / "dmftlib", ignore=shutil.ignore_patterns("__pycache__"))
-        for kept in ("tests", "book", "scripts", "pyproject.toml"):
-            (copied / kept).symlink_to(ROOT / kept)
+        for part in ("dmftlib", "tests", "benchmarks", "scripts", "book/derivations"):
+            shutil.copytree(ROOT / part, copied / part, ignore=shutil.ignore_patterns("__pycache__"))
+        for part in ("pyproject.toml", "book/protocol.py"):
+            shutil.copy(ROOT / part, copied / part)
         (copied / "dmftlib" / name).write_text(source)
         cache = Path(tempfile.gettempdir()) / "dmftlib_mutants"  # what a mutant leaves alone is compiled once
         environment = os.environ | {
@@ -171,8 +173,7 @@ def run(name, source, stage, limit):
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *chosen]
         try:
-            done = subprocess.run(command, cwd=folder, env=environment, timeout=limit, stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.DEVNULL)  # fmt: skip
+            done = subprocess.run(command, cwd=folder, env=environment, timeout=limit, capture_output=True, text=True)
         except subprocess.TimeoutExpired:
             return None
         return done.returncode in (0, 5)
@@ -184,7 +185,7 @@ def explained():
     return {(each["file"], each["was"], each["is"]): each["reason"] for each in listed}
 
 
-def main(count, seed, only, show, again):
+def main(count, seed, only, show, again, stages):
     chosen, reasons, passing, rows = list(sample(count, seed, only)), explained(), set(), []
     before = protocol.load("mutants").fillna("") if again else None
     for i, (name, line, was, became, source) in enumerate(chosen):
@@ -196,11 +197,12 @@ def main(count, seed, only, show, again):
             assert tuple(before.loc[i, ["file", "was", "is"]]) == (name, was, became), "another sample: run them all"
             rows.append(dict(before.loc[i]))
             continue
-        if TESTS[name][0] not in passing:  # the harness itself: without a mutant the tests pass
+        if TESTS[name][0] not in passing:  # without a mutant the tests pass, without the file they do not
             assert run(name, (ROOT / "dmftlib" / name).read_text(), "fast", 900), f"the tests of {name} fail"
+            assert not run(name, "raise ImportError", "fast", 900), "the tests do not see the copy"
             passing.add(TESTS[name][0])
         start, reason = time.perf_counter(), reasons.get((name, was, became), "")
-        for stage in ("fast", "slow", "contracts"):
+        for stage in stages:
             passed = run(name, source(), stage, 600)
             if not passed:
                 break
@@ -218,10 +220,11 @@ def main(count, seed, only, show, again):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mutants", type=int, default=72)
+    parser.add_argument("--mutants", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=TESTS, help="those of one file")
     parser.add_argument("--again", action="store_true", help="only those that were not killed the last time")
     parser.add_argument("--list", action="store_true", help="show them, run nothing")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="which tests")
     asked = parser.parse_args()
-    main(asked.mutants, asked.seed, asked.only, asked.list, asked.again)
+    main(asked.mutants, asked.seed, asked.only, asked.list, asked.again, asked.stages)

@@ -1,5 +1,6 @@
 """The solution of a nonlinear network: level 1 in independent batches of samples, level 2 from their pooled moments."""
 
+import contextlib
 import functools
 import operator
 
@@ -256,7 +257,10 @@ def _batches(net, form, sites, rank, seed, first, count):
     needed = nonlinear.memory(net, room, sites) if form == "conditioning" else response.memory(net, sites)
     checks.memory("samples", f"{sites} a batch", needed, "more batches, fewer inputs or steps, a smaller rank")
     train = functools.partial(nonlinear.train, room=room, two_time=True) if form == "conditioning" else response.train
-    runs = [train(net, (seed, b), sites=sites) for b in range(first, first + count)]
+    devices, runs = jax.local_devices() if checks.known(net) else [None], []
+    for b in range(first, first + count):  # independent, and started without waiting: side by side on several devices
+        with jax.default_device(devices[b % len(devices)]) if len(devices) > 1 else contextlib.nullcontext():
+            runs.append(train(net, (seed, b), sites=sites))
     return jax.tree.map(lambda *x: _numbers(x).stack(x), *runs)
 
 
