@@ -225,6 +225,7 @@ def cases() -> list[Case]:
             "values": ([-1.0], [0.0], "a", [[1.0]], [NAN], None, [1e300]),
             "weights": ([], [0.5], [-1.0], [1.0, 0.0], "a"),
             "aspect": (0, *POSITIVE)}),
+        *at("generalised_mp", "values", ([-1.0, 1.0],), lambda v: dm.generalised_mp(v, [0.5, 0.5], 1.0)),
         *of_function("extensive_spikes", dm.extensive_spikes, dict(aspect=1.0, variance=1.0, strengths=[1.0],
                                                                    fractions=[0.5]), {
             "strengths": ([-1.0], "a", [NAN], [[1.0]], None, [1e300]), "fractions": ([1.5], [-0.1], [0.1, 0.2], "a"),

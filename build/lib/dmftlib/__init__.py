@@ -1,0 +1,56 @@
+"""Two-level dynamical mean-field theory of the spectra of wide networks under training.
+
+Level 1, training time: losses, kernels, responses. Level 2, an auxiliary time whose response is the resolvent: bulk
+laws, outliers, overlaps.
+
+The numbers are meant in double precision. Importing this package therefore turns on JAX's 64-bit mode, and says so, if
+it is off; set the environment variable JAX_ENABLE_X64 to 0 or 1 beforehand to decide yourself. In single precision a
+WideOutput is good to about 1e-6, the predictions and outliers of a Nonlinear to a few 1e-4, a tenth of their usual
+standard errors, and a DeepLinear is refused; `simulate(..., matrix_free=True, dtype="float32")` is for memory.
+
+The batches of samples of a Nonlinear are spread over the devices that JAX sees. The numbers do not depend on how many.
+"""
+
+import logging
+import os
+
+import jax
+
+if "JAX_ENABLE_X64" not in os.environ and not jax.config.jax_enable_x64:
+    jax.config.update("jax_enable_x64", True)
+    logging.getLogger(__name__).warning("dmftlib: turned on JAX 64-bit mode (JAX_ENABLE_X64=0 or 1 decides otherwise)")
+
+from . import empirical  # noqa: E402
+from .compare import compare  # noqa: E402
+from .critical import critical  # noqa: E402
+from .networks import DeepLinear, Nonlinear, WideOutput  # noqa: E402
+from .simulate import simulate  # noqa: E402
+from .solve import SolveError, solve  # noqa: E402
+from .spectra.bulk import RectangularLaw, rectangular_law  # noqa: E402
+from .spectra.outliers import ConditionedEnsemble, Outliers, SpikedEnsemble, outliers  # noqa: E402
+from .spectra.population import extensive_spikes, generalised_mp  # noqa: E402
+from .storage import load, save  # noqa: E402
+from .sweep import sweep  # noqa: E402
+
+__all__ = [
+    "ConditionedEnsemble",
+    "DeepLinear",
+    "Nonlinear",
+    "Outliers",
+    "RectangularLaw",
+    "SolveError",
+    "SpikedEnsemble",
+    "WideOutput",
+    "compare",
+    "critical",
+    "empirical",
+    "extensive_spikes",
+    "generalised_mp",
+    "load",
+    "outliers",
+    "rectangular_law",
+    "save",
+    "simulate",
+    "solve",
+    "sweep",
+]
