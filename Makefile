@@ -30,7 +30,7 @@ book: $(READY)
 	$(BIN)/python scripts/check_site.py _build/html
 
 test: $(READY) lint
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules --cov
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 -n 2 --dist loadfile book
 
 fast: $(READY)
