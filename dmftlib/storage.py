@@ -53,7 +53,7 @@ def load(path):
     """What `save` has written. Raises ValueError for a damaged file, and for one of another version of dmftlib."""
     path = _path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:  # np.load(path) may leave it open
             header = dict(json.loads(str(file["header"])))
             arrays = [file[f"a{i}"] for i in range(len(file.files) - 1)]
     except FileNotFoundError:
