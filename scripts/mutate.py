@@ -194,13 +194,13 @@ def explained():
 
 def main(count, seed, only, show, again, stages):
     chosen, reasons, passing, rows = list(sample(count, seed, only)), explained(), set(), []
-    before = protocol.load("mutants").fillna("") if again else None
+    before = protocol.load("mutants").astype(str).replace("nan", "") if again else ()
     for i, (name, line, was, became, source) in enumerate(chosen):
         change = f"{name}:{line}  {was}   ->   {became}"
         if show:
             print(f"{i:3} {change}")
             continue
-        if again and before.fate[i].startswith("killed"):
+        if i < len(before) and before.fate[i].startswith("killed"):
             assert tuple(before.loc[i, ["file", "was", "is"]]) == (name, was, became), "another sample: run them all"
             rows.append(dict(before.loc[i]))
             continue
@@ -218,11 +218,10 @@ def main(count, seed, only, show, again, stages):
             fate = "killed: does not end" if passed is None else f"killed by {stage} tests"
         rows.append({"file": name, "line": line, "was": was, "is": became, "fate": fate, "reason": reason})
         print(f"{i:3} {time.perf_counter() - start:5.0f} s  {fate:22} {change}", flush=True)
+        if only is None:  # after each, so that a run that is stopped can be continued with --again
+            protocol.save("mutants", pd.DataFrame(rows), script=f"scripts/mutate.py --mutants {count} --seed {seed}")
     if rows:
-        table = pd.DataFrame(rows)
-        print(table.fate.value_counts().to_string())
-        if only is None:
-            protocol.save("mutants", table, script=f"scripts/mutate.py --mutants {count} --seed {seed}")
+        print(pd.DataFrame(rows).fate.value_counts().to_string())
 
 
 if __name__ == "__main__":
