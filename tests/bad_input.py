@@ -80,7 +80,7 @@ def of_options(entry, function, kind, bad, **also):
 def questions(kind, things, methods, bad):
     """Methods of what `solve` or `simulate` have returned."""
     return [case for method in methods for name, values in bad.items()
-            for case in at(f"{things(kind).__class__.__name__}.{method}", name, values,
+            for case in at(f"{kind + 'Solution' if things is solved else f'simulate({kind})'}.{method}", name, values,
                            lambda v, name=name, method=method: _ask(things(kind), method, name, v))]  # fmt: skip
 
 
