@@ -326,7 +326,9 @@ HEAD = """# Errors
 
 Whatever is wrong with an argument is said before anything is computed, in a `ValueError` of one form:
 
-    argument: got what came; needed: what is needed
+```text
+argument: got what came; needed: what is needed
+```
 
 This page is made from the messages themselves, by `tests/bad_input.py`. The tests make every one of these calls, and
 see that it is refused within a second (where a network has to be solved to tell, of that network's time), that the
