@@ -67,7 +67,7 @@ class Solution(eqx.Module):
         """`escape_step` between steps: where the margin, interpolated by straight lines, crosses 0; NaN if nowhere."""
         margin = self.escape_margin(layer, number=number)
         t = jnp.argmax(margin > 0)
-        return jnp.where(t > 0, t - margin[t] / (margin[t] - margin[t - 1]), jnp.nan)
+        return jnp.where(t > 0, t.astype(float) - margin[t] / (margin[t] - margin[t - 1]), jnp.nan)
 
     @property
     def edge_of_stability_step(self) -> int | None:
