@@ -1,6 +1,7 @@
 # make book      environment, executed notebooks, site
 # make test      environment, all tests
 # make fast      the tests of a few seconds each
+# make oldest    the library's own tests with the oldest versions that pyproject.toml allows; make newest: with the newest
 # make zip       the site in one file, to be read without a network
 # make pdf       every page of the site as a PDF (needs a chromium)
 # make student   the notebooks without solutions, in _build/student
@@ -16,7 +17,7 @@ export JAX_ENABLE_X64 := 1
 export OPENBLAS_NUM_THREADS := 1
 export PYTHONWARNINGS := ignore::DeprecationWarning
 
-.PHONY: book test fast lint zip pdf student sliders figures notebooks clean
+.PHONY: book test fast oldest newest lint zip pdf student sliders figures notebooks clean
 .DEFAULT_GOAL := book
 
 $(READY): pyproject.toml constraints.txt
@@ -30,7 +31,7 @@ book: $(READY)
 	$(BIN)/python scripts/check_site.py _build/html
 
 test: $(READY) lint
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules --cov
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 -n 2 --dist loadfile book
 
 fast: $(READY)
@@ -38,6 +39,18 @@ fast: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+
+# The library alone, in an environment of its own, that is made anew each time.
+CORE := $(addprefix tests/test_,activations.py bulk.py population.py gaussian.py outliers.py deep_linear.py \
+          nonlinear.py wide_output.py ntk.py critical.py compare.py simulate.py empirical.py sweep.py storage.py bad_input.py)
+oldest: PINS = sed -n '/^dependencies/,/^]/s/.*"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml
+newest: PINS = true
+oldest newest:
+	$(PYTHON) -m venv --clear .venv-$@
+	$(PINS) > .venv-$@/pins.txt && cat .venv-$@/pins.txt
+	.venv-$@/bin/python -m pip install --quiet --constraint .venv-$@/pins.txt . pytest pytest-xdist hypothesis sympy matfree
+	.venv-$@/bin/python -m pip list
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv-$@/bin/python -m pytest -n 2 $(CORE) -m "not slow" -o filterwarnings=default
 
 zip: $(READY)
 	test -f _build/html/index.html || { echo "no site: make book"; exit 1; }

@@ -58,11 +58,12 @@ def activation(spec) -> Activation:
     if isinstance(spec, str) and spec in _NAMED:
         return _NAMED[spec]
     if not callable(spec):
-        checks.fail("activation", repr(spec), _NEED)
+        checks.fail("activation", checks.shown(spec), _NEED)
     try:
-        shape = jax.eval_shape(spec, jax.ShapeDtypeStruct((), float)).shape
+        shape = jax.eval_shape(lambda h: spec(h), jax.ShapeDtypeStruct((), float)).shape
     except Exception as error:  # whatever a function of the user's may raise
-        checks.fail("activation", f"a function that fails on a number ({error})", _NEED)
+        first = str(error).partition("\n")[0]
+        checks.fail("activation", f"a function that fails on a number ({first})", _NEED)
     if shape != ():
         checks.fail("activation", f"a function from a number to an array of shape {shape}", _NEED)
     phi, slope = jnp.vectorize(spec), jnp.vectorize(jax.grad(spec))

@@ -6,6 +6,7 @@ import pandas as pd
 
 from . import checks
 from .networks import Nonlinear, WideOutput
+from .solutions.base import Solution
 
 _CURVES = ("train_loss", "test_loss", "predictor_norm", "alignment", "predictions", "test_predictions")
 
@@ -33,11 +34,12 @@ def compare(solution, simulation) -> pd.DataFrame:
     >>> list(table.quantity.unique())
     ['train_loss', 'test_loss', 'predictor_norm', 'alignment', 'outlier_1']
     """
-    for name, side in (("solution", solution), ("simulation", simulation)):
-        if not hasattr(side, "net"):
-            checks.fail(name, type(side).__name__, "what `solve` and `simulate` return")
+    for name, side, is_it in (("solution", solution, isinstance(solution, Solution)),
+                              ("simulation", simulation, hasattr(simulation, "singular_values"))):  # fmt: skip
+        if not is_it:
+            checks.fail(name, type(side).__name__, f"what `{'solve' if name == 'solution' else 'simulate'}` returns")
     if not eqx.tree_equal(solution.net, simulation.net):
-        checks.fail("simulation", f"a simulation of {simulation.net}", f"one of the solved network, {solution.net}")
+        checks.fail("simulation", f"one of {checks.shown(simulation.net)}", f"one of {checks.shown(solution.net)}")
     rows = []
 
     def add(quantity, layer, step, get, simulated):

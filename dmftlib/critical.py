@@ -5,6 +5,7 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from scipy.optimize import brentq
 
 from . import checks
@@ -34,6 +35,12 @@ def critical(make_network: Callable, layer: int, between: tuple, step: int | Non
     >>> print(critical(network, layer=0, between=(0.5, 4.0)).round(6))
     1.0
     """
+
+    if not callable(make_network):
+        checks.fail("make_network", checks.shown(make_network), "a function from a number to a network")
+    if not isinstance(between, (tuple, list, np.ndarray)) or len(between) != 2:
+        checks.fail("between", checks.shown(between), "two values")
+    checks.number("rtol", rtol, 4 * np.finfo(float).eps, maximum=1.0)  # brentq refuses less
 
     def margin(net, **options):
         solution = solve(net, throw=False, **options)

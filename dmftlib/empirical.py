@@ -267,6 +267,7 @@ def lanczos_density(weights, points, width: float, depth: int = 80, probes: int 
     W = _matrix("weights", weights)
     checks.array("points", points, (None,))
     checks.positive("width", width)
+    checks.integer("seed", seed, 0)
     checks.integer("probes", probes, 1)
     if checks.integer("depth", depth, 1) > min(W.shape):
         checks.fail("depth", depth, f"at most min(n, m) = {min(W.shape)}")

@@ -8,6 +8,7 @@ from . import checks
 from .activations import Activation
 from .activations import activation as find_activation
 
+_DEEPEST = 1000  # layers: each is compiled
 
 class DeepLinear(eqx.Module):
     """A deep linear network trained by gradient descent on noisy linear targets, all dimensions large.
@@ -49,7 +50,7 @@ class DeepLinear(eqx.Module):
     batch: str | float = eqx.field(static=True, default="full")
 
     def __check_init__(self):
-        checks.integer("hidden_layers", self.hidden_layers, 1)
+        checks.integer("hidden_layers", self.hidden_layers, 1, _DEEPEST)
         checks.integer("steps", self.steps, 0)
         for name in ("width_ratio", "sample_ratio", "gamma0", "init_variance", "learning_rate"):
             checks.positive(name, getattr(self, name))
@@ -57,7 +58,7 @@ class DeepLinear(eqx.Module):
         checks.choice("parameterization", self.parameterization, ("mup", "ntk"))
         fraction = isinstance(self.batch, (float, np.floating)) and 0 < self.batch < 1
         if not fraction and not (isinstance(self.batch, str) and self.batch in ("full", "online")):
-            checks.fail("batch", repr(self.batch), "'full', 'online', or a fraction above 0 and below 1")
+            checks.fail("batch", checks.shown(self.batch), "'full', 'online', or a fraction above 0 and below 1")
 
     @property
     def gamma(self):
@@ -125,13 +126,15 @@ class Nonlinear(eqx.Module):
         self.test_targets = test_targets
         if test_targets is not None:
             self.test_targets = _columns("test_targets", test_targets, len(self.test_inputs), self.targets.shape[1])
-        self.hidden_layers = checks.integer("hidden_layers", hidden_layers, 1)
+        self.hidden_layers = checks.integer("hidden_layers", hidden_layers, 1, _DEEPEST)
         self.steps = checks.integer("steps", steps, 0)
         self.activation = find_activation(activation)
         self.gamma0 = checks.positive("gamma0", gamma0)
         self.init_variance = checks.positive("init_variance", init_variance)
         self.learning_rate = checks.positive("learning_rate", learning_rate)
-        if batch != "full" and (isinstance(batch, str) or checks.integer("batch", batch, 1) > samples):
+        if not isinstance(batch, str):
+            batch = checks.integer("batch", batch, 1, samples)
+        elif batch != "full":
             checks.fail("batch", repr(batch), f"'full' or a number of samples, at most {samples}")
         self.batch, self.batch_seed = batch, checks.integer("batch_seed", batch_seed, 0)
 
@@ -154,9 +157,13 @@ class Nonlinear(eqx.Module):
 
 def _columns(name, targets, rows, columns=None):
     """Targets as (rows, K), one column for a plain vector."""
-    if np.ndim(targets) < 2:
-        return checks.array(name, targets, (rows,))[:, None]
-    return checks.array(name, targets, (rows, columns))
+    try:
+        vector = np.ndim(targets) < 2
+    except ValueError:  # a ragged sequence
+        vector = False
+    values = checks.array(name, targets, (rows,))[:, None] if vector else checks.array(name, targets, (rows, columns))
+    checks.integer(f"columns of {name}", values.shape[1], 1)
+    return values
 
 
 class WideOutput(eqx.Module):

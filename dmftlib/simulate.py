@@ -30,13 +30,23 @@ def simulate(net: DeepLinear | Nonlinear | WideOutput, seeds: int = 8, seed: int
     (3, 50)
     """
     simulator = checks.of_network(net, _SIMULATORS)
-    if simulator is simulate_nonlinear and options.pop("matrix_free", False):
-        simulator = simulate_matrix_free
+    if simulator is simulate_nonlinear and "matrix_free" in options:
+        free = checks.choice("matrix_free", options.pop("matrix_free"), (True, False))
+        simulator = simulate_matrix_free if free else simulator
     checks.integer("seeds", seeds, 1)
     checks.integer("seed", seed, 0)
     if not isinstance(spectra_at, Iterable):
-        checks.fail("spectra_at", repr(spectra_at), "the steps, as a sequence")
-    for t in spectra_at:
-        if checks.integer("spectra_at", t, 0) > net.steps:
-            checks.fail("spectra_at", t, f"steps of the training, at most {net.steps}")
-    return checks.call(simulator, net, dict(options, seeds=seeds, seed=seed, spectra_at=tuple(spectra_at)))
+        checks.fail("spectra_at", checks.shown(spectra_at), "the steps, as a sequence")
+    spectra_at = tuple(checks.integer("spectra_at", t, 0, net.steps) for t in spectra_at)
+    if isinstance(net, Nonlinear):
+        width = checks.integer("width", options.get("width", 2000), 1)
+        _check_width(net, width, seeds, with_matrices=simulator is simulate_nonlinear)
+    return checks.call(simulator, net, dict(options, seeds=seeds, seed=seed, spectra_at=spectra_at))
+
+
+def _check_width(net, width, seeds, with_matrices):
+    """Refuse a Nonlinear that would not fit into memory."""
+    sites = width * (len(net.inputs) + net.inputs.shape[1]) * net.hidden_layers
+    recorded = seeds * (net.steps + 1) * net.hidden_layers * net.targets.size**2
+    matrices = (net.hidden_layers - 1) * width**2 if with_matrices else 0
+    checks.memory("width", width, 32.0 * (sites + matrices) + 8.0 * recorded, "a smaller width, or matrix_free=True")

@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import platform
-import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def save(result, path) -> Path:
     >>> again.net == net, float(again.test_loss[-1].round(4))
     (True, 0.5555)
     """
-    arrays, path = [], Path(path)
+    arrays, path = [], _path(path)
     if not type(result).__module__.startswith("dmftlib."):
         checks.fail("result", type(result).__name__, "a network, solution or simulation of dmftlib")
     header = {"format": _FORMAT, "dmftlib": version("dmftlib"), "jax": jax.__version__, "numpy": np.__version__,
@@ -52,18 +51,25 @@ def save(result, path) -> Path:
 
 def load(path):
     """What `save` has written. Raises ValueError for a damaged file, and for one of another version of dmftlib."""
+    path = _path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(str(file["header"]))
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:  # np.load(path) may leave it open
+            header = dict(json.loads(str(file["header"])))
             arrays = [file[f"a{i}"] for i in range(len(file.files) - 1)]
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # BadZipFile, zlib.error, KeyError, OSError, NotImplementedError ...
         raise ValueError(f"path: got {path}, damaged or no result ({error}); needed: a file of `save`") from error
     if (header.get("format"), header.get("dmftlib")) != (_FORMAT, version("dmftlib")):
         checks.fail("path", f"{path}, written by dmftlib {header.get('dmftlib')} ({header.get('format')})",
                     f"a file of dmftlib {version('dmftlib')} ({_FORMAT}): compute it again, or install that version")
     return _made(header["result"], arrays)
+
+
+def _path(path) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        checks.fail("path", checks.shown(path), "the path of a file")
+    return Path(path)
 
 
 def _described(value, arrays):

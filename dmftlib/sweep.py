@@ -6,7 +6,7 @@ import itertools
 import json
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import jax
@@ -51,11 +51,16 @@ def sweep(make_network: Callable, grid: dict | list, quantities: dict | list, ex
     >>> print(dict(table.sizes), table.status.values.ravel().tolist())
     {'gamma0': 2, 'layers': 1, 'train_loss_0': 11} ['ok', 'ok']
     """
+    if not callable(make_network):
+        checks.fail("make_network", checks.shown(make_network), "a function from parameters to a network")
     points, dims, coords = _points(grid)
-    if not quantities:
-        checks.fail("quantities", quantities, "names of properties, or functions of a solution by name")
-    if not isinstance(quantities, dict):
-        quantities = {name: _property(name) for name in quantities}
+    quantities = _quantities(quantities, coords)
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        checks.fail("executor", checks.shown(executor), "a concurrent.futures.Executor, or None")
+    if store is not None and not isinstance(store, (str, os.PathLike)):
+        checks.fail("store", checks.shown(store), "the path of a file")
+    if "throw" in options:
+        checks.fail("throw", options["throw"], "no such option: what became of each point is in `status`")
     records = _opened(store, sorted(points[0]), list(quantities))
     todo = [point for point in points if _key(point) not in records]
     problem = make_network, quantities, options
@@ -72,24 +77,54 @@ def sweep(make_network: Callable, grid: dict | list, quantities: dict | list, ex
 _property = functools.cache(operator.attrgetter)
 
 
+def _quantities(quantities, names) -> dict:
+    """name -> function of a solution."""
+    need = "names of properties, or functions of a solution by name, that are not names of the grid or 'status'"
+    if isinstance(quantities, str) or not isinstance(quantities, Iterable) or not quantities:
+        checks.fail("quantities", checks.shown(quantities), need)
+    if not isinstance(quantities, dict):
+        quantities = {name: _property(name) if isinstance(name, str) else None for name in quantities}
+    for name, get in quantities.items():
+        if not isinstance(name, str) or not callable(get) or name in names or name in ("status", "point"):
+            checks.fail("quantities", f"{checks.shown(name)} for {checks.shown(get)}", need)
+    return quantities
+
+
 def _points(grid):
+    need = "name -> values, or a list of points: name -> value"
+    if isinstance(grid, (str, bytes)) or not isinstance(grid, Iterable):
+        checks.fail("grid", checks.shown(grid), need)
     if isinstance(grid, dict):
-        values = {name: np.atleast_1d(np.asarray(of)).tolist() for name, of in grid.items()}
+        values = {name: _plain(name, of) for name, of in grid.items()}
         points = [dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())]
         dims, coords = {name: len(of) for name, of in values.items()}, values
     else:
-        points = [{name: np.asarray(value).tolist() for name, value in point.items()} for point in grid]
+        grid = list(grid)
+        if not all(isinstance(point, dict) for point in grid):
+            checks.fail("grid", checks.shown(grid), need)
+        points = [{name: _plain(name, value)[0] for name, value in point.items()} for point in grid]
         dims = {"point": len(points)}
         coords = {name: ("point", [point.get(name) for point in points]) for name in (points[0] if points else ())}
     if not points or not points[0]:
-        checks.fail("grid", grid, "at least one value for at least one name")
+        checks.fail("grid", checks.shown(grid), "at least one value for at least one name")
     for point in points:
         if list(point) != list(points[0]):
             checks.fail("grid", f"a point of {list(point)}", f"points of the same names, {list(points[0])}")
         for name, value in point.items():
-            if not isinstance(value, (int, float, str)):
-                checks.fail(f"grid[{name!r}]", repr(value), "numbers or strings")
+            if not isinstance(value, (int, float, str)) or not isinstance(name, str) or name in ("status", "point"):
+                checks.fail(f"grid[{name!r}]", checks.shown(value), "numbers or strings, and another name")
     return points, dims, coords
+
+
+def _plain(name, values):
+    """A list of Python numbers or strings."""
+    try:
+        values = np.atleast_1d(np.asarray(values))
+    except ValueError:
+        checks.fail(f"grid[{name!r}]", "a ragged sequence", "numbers or strings")
+    if values.ndim > 1:
+        checks.fail(f"grid[{name!r}]", f"an array of shape {values.shape}", "a list of numbers or strings")
+    return values.tolist() or [None]
 
 
 def _key(point):
@@ -163,7 +198,10 @@ def _opened(store, parameters, quantities) -> dict:
         return {}
     head = {"format": _FORMAT, "parameters": parameters, "quantities": quantities}
     path = Path(store)
-    *lines, torn = path.read_text().split("\n") if path.exists() else [""]
+    try:
+        *lines, torn = path.read_text().split("\n") if path.exists() else [""]
+    except UnicodeDecodeError:
+        checks.fail("store", f"{path}, which is no text", "a new file, or one of `sweep`")
     lines = lines or [json.dumps(head)]
     if torn or not path.exists():
         path.write_text("\n".join(lines) + "\n")

@@ -1,105 +1,172 @@
-"""Bad input is refused at the door of every public function: a ValueError that names the argument."""
+"""Bad input is refused at the door of every public function: quickly, in words that name the argument, for good."""
 
+import os
+import threading
+import time
+
+import bad_input
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 import dmftlib as dm
+from dmftlib import checks
 
-DEEP = dict(hidden_layers=1, width_ratio=1.0, sample_ratio=2.0, learning_rate=0.1, steps=3)
-NONLINEAR = dict(inputs=[[1.0, 0.0], [0.5, 1.0]], targets=[1.0, -1.0], hidden_layers=2, learning_rate=0.1, steps=2)
-WIDE = dict(output_ratio=0.5, input_ratio=0.7, learning_rate=0.1, steps=3)
-NAN = float("nan")
-NO_NUMBER = (None, "a", -1, NAN, float("inf"), [1.0, 2.0], True, 1 + 2j, -(10**400))
-NO_INTEGER = (None, "a", -1, NAN, 1.5, [1], True)
-
-NETWORKS = [
-    *((dm.DeepLinear, DEEP, k, v) for k in ("width_ratio", "sample_ratio", "learning_rate", "gamma0", "init_variance",
-                                            "label_noise") for v in NO_NUMBER),
-    *((dm.DeepLinear, DEEP, k, v) for k in ("hidden_layers", "steps") for v in NO_INTEGER),
-    *((dm.DeepLinear, DEEP, "batch", v) for v in (None, "half", 0.0, 1.0, 2, NAN)),
-    *((dm.DeepLinear, DEEP, "parameterization", v) for v in (None, "sp", 1)),
-    *((dm.WideOutput, WIDE, k, v) for k in ("output_ratio", "input_ratio", "learning_rate", "target_variance", "gamma0",
-                                            "init_variance") for v in NO_NUMBER),
-    *((dm.WideOutput, WIDE, "steps", v) for v in NO_INTEGER),
-    *((dm.WideOutput, WIDE, "train_readout", v) for v in (None, "yes", 2)),
-    *((dm.Nonlinear, NONLINEAR, k, v) for k in ("learning_rate", "gamma0", "init_variance") for v in NO_NUMBER),
-    *((dm.Nonlinear, NONLINEAR, k, v) for k in ("hidden_layers", "steps") for v in NO_INTEGER),
-    *((dm.Nonlinear, NONLINEAR, "inputs", v) for v in (None, [], [[]], "a", [["a"]], [1.0, 2.0], [[1.0], [2.0, 3.0]],
-                                                       [[NAN, 1.0], [0.0, 1.0]])),
-    *((dm.Nonlinear, NONLINEAR, "targets", v) for v in (None, [1.0], "ab", [[1.0], [np.inf]])),
-    *((dm.Nonlinear, NONLINEAR, "activation", v) for v in (None, "cube", 3, np.square, lambda h, g: h, lambda h: h**2)),
-    *((dm.Nonlinear, NONLINEAR, "batch", v) for v in (0, 5, "online", 0.5)),
-    (dm.Nonlinear, NONLINEAR, "test_inputs", [[1.0]]),
-    (dm.WideOutput, {**WIDE, "train_readout": True}, "output_ratio", 0.0),
-]  # fmt: skip
+CASES = bad_input.cases()
+ENTRIES = sorted({case.entry for case in CASES})
 
 
-def shown(value):
-    return getattr(value, "__name__", None) or str(value)[:20]
+@pytest.fixture(scope="module", autouse=True)
+def prepared():
+    bad_input.prepare()
 
 
-@pytest.mark.parametrize("network, arguments, name, value", NETWORKS, ids=shown)
-def test_networks(network, arguments, name, value):
-    with pytest.raises(ValueError, match=f"{name}.*: got"):
-        network(**{**arguments, name: value})
+SAID = {}  # case -> its message
 
 
-@pytest.mark.parametrize("arguments, options, name", [
-    *((DEEP, {"dim": 20, k: v}, k) for k, v in (("dim", 0), ("dim", 1.5), ("dim", "a"), ("seeds", 0), ("seeds", None),
-                                               ("seed", -1), ("seed", "a"), ("spectra_at", 5), ("spectra_at", (9,)),
-                                               ("spectra_at", "abc"), ("width", 3), ("overlaps", -1))),
-    *((NONLINEAR, {k: v}, k) for k, v in (("width", 0), ("width", 2.5), ("dim", 3))),
-    *((NONLINEAR, {"matrix_free": True, k: v}, k) for k, v in (("width", 0), ("dtype", "int8"), ("rank", 0),
-                                                              ("tolerance", -1.0))),
-    *((WIDE, {k: v}, k) for k, v in (("width", 0), ("dim", 1.5))),
-    ({**WIDE, "train_readout": True}, {"width": 50}, "dim"),
-])  # fmt: skip
-def test_simulate(arguments, options, name):
-    net = (dm.Nonlinear if "inputs" in arguments else dm.WideOutput if "input_ratio" in arguments else dm.DeepLinear)
-    with pytest.raises(ValueError, match=f"{name}.*: got"):
-        dm.simulate(net(**arguments), progress=False, **options)
+def said(case):
+    if id(case) not in SAID:
+        SAID[id(case)] = bad_input.message(case)
+    return SAID[id(case)]
 
 
-@pytest.mark.parametrize("arguments, options, name", [
-    (DEEP, {"samples": 5}, "samples"), (DEEP, {"capacity": -1}, "capacity"), (DEEP, {"capacity": "a"}, "capacity"),
-    (WIDE, {"samples": 5}, "samples"),
-    *((NONLINEAR, {k: v}, k) for k, v in (("samples", 0), ("samples", "a"), ("samples", 1e4), ("seed", -1),
-                                         ("form", "x"), ("batches", 0), ("rank", 0), ("accuracy", -1), ("rang", 3))),
-])  # fmt: skip
-def test_solve(arguments, options, name):
-    net = (dm.Nonlinear if "inputs" in arguments else dm.WideOutput if "input_ratio" in arguments else dm.DeepLinear)
-    with pytest.raises(ValueError, match=f"^{name}: got"):
-        dm.solve(net(**arguments), **options)
+@pytest.mark.filterwarnings("ignore:A JAX array is being set as static")  # Equinox says it before we can
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_bad_input_is_refused(entry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = threading.active_count()
+    for case in (case for case in CASES if case.entry == entry):
+        start = time.process_time()
+        words = said(case)
+        took = time.process_time() - start
+        match = bad_input.PATTERN.fullmatch(words)
+        assert match and case.argument in match["named"], f"{case.argument} = {case.value!r}: {words}"
+        assert len(words) < 1000
+        assert took < 1, f"{case.argument} = {case.value!r} was refused after {took:.1f} s of processor time"
+    assert not os.listdir(tmp_path)
+    assert threading.active_count() <= before
 
 
-def test_what_is_no_network():
-    for call in (dm.solve, dm.simulate):
-        for wrong in ("DeepLinear", None, DEEP):
-            with pytest.raises(ValueError, match="net: got"):
-                call(wrong)
+def test_the_page_on_errors_is_what_the_library_says():
+    page = bad_input.page([(case, said(case)) for case in CASES])
+    assert bad_input.PAGE.read_text() == page, "run python tests/bad_input.py"
 
 
-def test_questions_to_a_solution():
-    net = dm.DeepLinear(**DEEP)
-    solution, simulation = dm.solve(net), dm.simulate(net, dim=20, seeds=2, spectra_at=(0, 3), progress=False)
-    for layer, step in ((5, 0), ("a", 0), (None, 0), (0, 99), (0, -1), (0, 1.5), (0, "a")):
-        for ask in (solution.outliers, solution.bulk, simulation.singular_values):
-            with pytest.raises(ValueError, match="layer|step"):
-                ask(layer, step)
-    for one, other in ((solution, 3), (3, simulation), (dm.solve(dm.WideOutput(**WIDE)), simulation)):
-        with pytest.raises(ValueError, match="simulation|solution"):
-            dm.compare(one, other)
+def test_every_public_name_is_in_the_table():
+    containers = {"Outliers", "ConditionedEnsemble", "SolveError", "RectangularLaw"}  # made by the others
+    named = {entry.split(" ")[0].split(".")[0] for entry in ENTRIES}
+    assert set(dm.__all__) - containers <= named
 
 
-@pytest.mark.parametrize("call", [
-    lambda: dm.rectangular_law(0, 1), lambda: dm.rectangular_law(1, -1), lambda: dm.rectangular_law("a", 1),
-    lambda: dm.rectangular_law(NAN, 1), lambda: dm.rectangular_law([1, 2], 1), lambda: dm.outliers(3),
-    lambda: dm.generalised_mp([], [], 1), lambda: dm.generalised_mp([1.0], [0.5], 1),
-    lambda: dm.generalised_mp([-1.0], [1.0], 1), lambda: dm.generalised_mp([1.0], [1.0], 0),
-    lambda: dm.generalised_mp("a", [1.0], 1), lambda: dm.extensive_spikes(1.0, 1.0, [1.0], [1.0, 2.0]),
-    lambda: dm.extensive_spikes(1.0, 1.0, [1.0], [1.5]), lambda: dm.extensive_spikes(1.0, 1.0, [-1.0], [0.5]),
-    lambda: dm.critical(lambda g: dm.DeepLinear(**DEEP, gamma0=g), 0, (1.0, 1.1)),
-])  # fmt: skip
-def test_laws_and_others(call):
-    with pytest.raises(ValueError, match="got .*; needed"):
-        call()
+def test_a_case_that_is_accepted_is_seen():
+    with pytest.raises(AssertionError, match="not refused"):
+        bad_input.message(bad_input.Case("solve", "net", None, lambda: None))
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.text(max_size=5), st.binary(max_size=3), st.integers(), st.floats(),
+    st.complex_numbers(), st.lists(st.floats(), max_size=3), st.lists(st.lists(st.integers(), max_size=2), max_size=3),
+    st.dictionaries(st.text(max_size=2), st.integers(), max_size=2), st.fractions(), st.decimals(), st.datetimes(),
+    st.floats(width=32).map(np.float32), st.integers(0, 255).map(np.uint8), st.floats().map(np.array),
+    st.sampled_from([np.float16(2.0), np.timedelta64(3, "s"), np.datetime64("2020"), np.array("1"), object(), 10**30,
+                     slice(3), np.ma.masked, np.zeros((0, 3)), np.array(None), range(3), ..., NotImplemented]),
+)  # fmt: skip
+
+
+def is_number(value):
+    """Independently of the library: one real number, finite, of an ordinary size."""
+    plain = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if isinstance(plain, (bool, np.bool_)) or not isinstance(plain, (int, float, np.integer, np.floating)):
+        return False
+    if isinstance(plain, (int, np.integer)):
+        return not isinstance(plain, np.timedelta64) and -(2**63) <= plain < 2**64
+    return plain == 0 or 1e-50 <= abs(float(plain)) <= 1e50
+
+
+@settings(max_examples=60, deadline=None)
+@given(ANYTHING, st.sampled_from(["gamma0", "init_variance", "learning_rate"]),
+       st.sampled_from(list(bad_input.NETWORKS)))
+def test_a_number_is_taken_and_nothing_else(value, argument, kind):
+    try:
+        made = bad_input.network(kind, **{argument: value})
+    except ValueError as error:
+        assert f"{argument}: got" in str(error) and not (is_number(value) and value > 0)
+    else:
+        assert is_number(value) and value > 0 and float(getattr(made, argument)) == float(value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ANYTHING)
+def test_a_whole_number_is_taken_and_nothing_else(value):
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.timedelta64))
+    whole = whole and 1 <= value <= 2**53
+    try:
+        assert checks.integer("n", value, 1) == value and whole
+    except ValueError as error:
+        assert str(error).startswith("n: got") and not whole
+
+
+@settings(max_examples=40, deadline=None)
+@given(ANYTHING)
+def test_arrays_and_points_are_taken_and_nothing_else(value):
+    for check in (lambda: checks.array("x", value, (None,)), lambda: checks.points("x", value)):
+        try:
+            taken = np.asarray(check())
+        except ValueError as error:
+            assert str(error).startswith("x: got")
+        else:
+            assert taken.dtype == float and not np.isnan(taken).any()
+            np.testing.assert_allclose(taken, np.asarray(value, float))
+
+
+SIZES = st.floats(-50, 50).map(lambda e: 10.0**e)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.fixed_dictionaries({k: SIZES for k in ("width_ratio", "sample_ratio", "gamma0", "init_variance",
+                                                 "learning_rate", "label_noise")}),
+       st.sampled_from(["mup", "ntk"]))  # fmt: skip
+def test_sizes_far_from_one_give_finite_numbers_or_say_why_not(numbers, parameterization):
+    solution = dm.solve(bad_input.network("DeepLinear", **numbers, parameterization=parameterization), throw=False)
+    losses = np.asarray(solution.train_loss)
+    finite = np.isfinite(losses)
+    assert (finite.all() and solution.ok) or not solution.ok
+    assert finite[: int(solution.finite_steps)].all() and not finite[int(solution.finite_steps) :].any()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.fixed_dictionaries({k: SIZES for k in ("input_ratio", "gamma0", "init_variance", "learning_rate",
+                                                 "target_variance", "output_ratio")}), st.booleans())  # fmt: skip
+def test_wide_outputs_of_any_size_likewise(numbers, train_readout):
+    solution = dm.solve(bad_input.network("WideOutput", **numbers, train_readout=train_readout), throw=False)
+    assert np.isfinite(np.asarray(solution.test_loss)).all() == solution.ok
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(SIZES, SIZES, SIZES, st.floats(-0.9, 0.9))
+def test_an_outlier_of_any_size_is_where_theory_has_it(variance, left, right, relative):
+    """Scales are no physics: with spikes in units of the noise, and queries of any length, the outlier scales along."""
+    strength = (1 + relative) * np.sqrt(variance / left) / np.sqrt(right)
+    try:
+        ensemble = dm.SpikedEnsemble(aspect=1.0, variance=variance, left_gram=[[left]], right_gram=[[right]],
+                                     strengths=[[strength]])  # fmt: skip
+    except ValueError as error:
+        assert "strengths" in str(error) and strength > 1e50
+        return
+    found = np.asarray(dm.outliers(ensemble).values) / np.sqrt(variance)
+    theta = 1 + relative
+    assert len(found) == (theta > 1) or abs(relative) < 1e-4
+    if len(found):
+        np.testing.assert_allclose(found, theta + 1 / theta, rtol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SIZES, SIZES)
+def test_laws_of_any_size_add_up_to_one(aspect, variance):
+    law = dm.rectangular_law(aspect, variance)
+    low, high = (float(edge) for edge in law.edges[0])
+    assert 0 <= low <= high and np.isfinite(high)
+    assert float(law.cdf(2 * high)) == 1 and float(law.cdf(low / 2)) == 0
+    np.testing.assert_allclose(float(law.stieltjes(1e4 * high)) * 1e4 * high, 1, rtol=1e-3)

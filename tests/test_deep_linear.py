@@ -223,6 +223,13 @@ def test_divergence_is_reported_and_the_finite_part_kept():
     assert not solve(network(hidden_layers=1, gamma0=6.0, learning_rate=2.0), throw=False).ok and np.isfinite(slope)
 
 
+def test_histories_are_kept_to_their_rank_and_there_may_be_none():
+    history = solve(network()).weight_history(0)
+    assert history.compressed(1e-5).left_queries.shape[1] < history.left_queries.shape[1]
+    untrained = solve(network(steps=0))
+    assert untrained.train_loss.shape == (1,) and not np.isfinite(untrained.outliers(0).values).any()
+
+
 def test_want_of_room_is_reported():
     with pytest.raises(SolveError, match="^rank cap reached"):
         solve(network(), capacity=8)

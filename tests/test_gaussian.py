@@ -100,3 +100,13 @@ def test_bad_input_is_refused(change, name):
     good = dict(aspect=1.0, variance=1.0, left_dim=4, right_dim=4, capacity=4)
     with pytest.raises(ValueError, match=f"^{name}: got"):
         GaussianMatrix(**{**good, **change})
+
+
+def test_directions_stay_orthogonal_where_queries_are_nearly_the_same():
+    """Queries 1e-7 apart: the new direction is first known to nine digits, and then made orthogonal again."""
+    matrix = GaussianMatrix(1.0, 1.0, 6, 6, 4, left_start=1, right_start=2)
+    for k in range(3):
+        matrix, _, _ = matrix.forward(jnp.ones(6).at[k].add(1e-7 * (k + 1)))
+    assert int(matrix.right_rank) == 3
+    gram = np.asarray(matrix.right_basis @ matrix.right_basis.T)[:3, :3]
+    np.testing.assert_allclose(gram, np.eye(3), atol=1e-14)

@@ -136,6 +136,12 @@ def test_responses_of_both_forms_agree_where_they_have_a_meaning(solved, by_resp
     np.testing.assert_allclose(AG, expected[1], atol=0.02)
 
 
+def test_response_form_of_targets_that_are_zero():
+    net = Nonlinear(inputs=[[1.0, 2.0]], targets=[0.0], hidden_layers=1, learning_rate=0.1, steps=1)
+    solution = solve(net, samples=64, form="response")
+    assert solution.ok and np.all(solution.train_loss == 0)
+
+
 def test_response_form_refuses_kinks():
     with pytest.raises(ValueError, match="^activation: got relu"):
         solve(network(activation="relu"), form="response")

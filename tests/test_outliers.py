@@ -1,5 +1,7 @@
 """Outliers: exact limits in both forms, agreement of the forms, simulated matrices, derivatives, and refusals."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -232,6 +234,16 @@ good = dict(aspect=1.0, variance=1.0, left_gram=np.eye(2), right_gram=np.eye(2),
 def test_bad_ensembles_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dm.SpikedEnsemble(**{**good, **change})
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_responses_are_refused_by_their_share_of_the_gram(scale):
+    """What is explained may exceed the Gram by a twentieth, in whatever units the queries are."""
+    for excess, refused in ((0.03, False), (0.08, True)):
+        ensemble = dict(aspect=1.0, variance=1.0, left_gram=[[scale]], right_gram=[[1.0]], strengths=[[0.1]],
+                        left_response=[[np.sqrt(scale * (1 + excess))]])  # fmt: skip
+        with pytest.raises(ValueError, match="left_response") if refused else contextlib.nullcontext():
+            dm.SpikedEnsemble(**ensemble)
 
 
 def test_bad_vectors_and_calls_are_refused():

@@ -220,6 +220,12 @@ def test_bad_spikes_are_refused_by_name(arguments, name):
         extensive_spikes(*arguments)
 
 
+def test_many_points_at_once_are_the_single_ones():
+    law = extensive_spikes(1.0, 1.0, [3.0], [0.5])
+    points = np.array([[8.0, 9.0, 10.0]])
+    assert_allclose(law.stieltjes(points), [[float(law.stieltjes(z)) for z in points[0]]], rtol=1e-12)
+
+
 def test_points_on_the_support_are_refused():
     for law in (generalised_mp([1.0], [1.0], 0.5), extensive_spikes(1.0, 1.0, [3.0], [0.5])):
         with pytest.raises(ValueError, match="^z: got .*off the support"):

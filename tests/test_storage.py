@@ -5,6 +5,8 @@ import json
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import dmftlib as dm
 
@@ -47,6 +49,25 @@ def test_simulations_come_back(tmp_path):
         at = max(simulation.net.steps, 0)
         np.testing.assert_array_equal(again.singular_values(layer, at), simulation.singular_values(layer, at))
         np.testing.assert_array_equal(again.train_loss, simulation.train_loss)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.floats(0, 1, exclude_max=True), st.integers(1, 255), st.booleans())
+def test_a_file_with_any_byte_changed_or_cut_is_refused_or_the_same(whole, where, change, cut):
+    """Most of a file is under a checksum; what is not (dates, padding) does not matter."""
+    path, content = whole
+    at = int(where * len(content))
+    path.write_bytes(content[:at] if cut else content[:at] + bytes([content[at] ^ change]) + content[at + 1 :])
+    try:
+        same(dm.load(path), NONLINEAR)
+    except ValueError as error:
+        assert str(error).startswith("path: got")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = dm.save(NONLINEAR, tmp_path_factory.mktemp("storage") / "net.npz")
+    return path, path.read_bytes()
 
 
 def test_what_is_refused(tmp_path):

@@ -128,6 +128,45 @@ def test_a_full_disk_stops_the_sweep_and_what_was_written_is_kept(table, tmp_pat
     xr.testing.assert_identical(resumed, table)
 
 
+def test_an_interrupted_sweep_is_resumed(table, tmp_path):
+    """What a notebook's stop button does: nothing is lost, nothing is left running, and the rest is computed later."""
+    store, asked = tmp_path / "sweep.jsonl", []
+
+    def stopped(**parameters):
+        asked.append(parameters)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return network(**parameters)
+
+    with pytest.raises(KeyboardInterrupt), concurrent.futures.ThreadPoolExecutor(1) as pool:
+        dm.sweep(stopped, GRID, QUANTITIES, executor=pool, store=store, progress=False)
+    assert len(asked) <= 5  # those that had not begun were cancelled
+    kept = len(store.read_text().splitlines()) - 1
+    assert kept == 3
+    rest = Here()
+    xr.testing.assert_identical(dm.sweep(network, GRID, QUANTITIES, executor=rest, store=store, progress=False), table)
+    assert rest.count == 8 - kept
+
+
+def test_an_interrupt_side_by_side_keeps_the_store(table, tmp_path, monkeypatch):
+    store, solved = tmp_path / "sweep.jsonl", []
+
+    def once(*args):
+        solved.append(args)
+        if len(solved) == 3:
+            raise KeyboardInterrupt
+        return one(*args)
+
+    one = dm.sweep.__globals__["_solved"]
+    monkeypatch.setitem(dm.sweep.__globals__, "_solved", once)
+    with pytest.raises(KeyboardInterrupt):
+        dm.sweep(network, GRID, {"loss": lambda s: float(s.test_loss[-1])}, store=store, progress=False)
+    assert len(store.read_text().splitlines()) == 3
+    monkeypatch.undo()
+    done = dm.sweep(network, GRID, {"loss": lambda s: float(s.test_loss[-1])}, store=store, progress=False)
+    np.testing.assert_allclose(done.loss, table.loss, rtol=1e-12)
+
+
 def suicidal(gamma0):
     if gamma0 == 2.0:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -225,3 +225,10 @@ def test_simulation_repeats_and_jax_is_in_double_precision():
     first, second = (simulate(MANY, width=40, seeds=2, spectra_at=(12,)).singular_values(0, 12) for _ in range(2))
     assert_allclose(first, second, rtol=0)
     assert jax.config.jax_enable_x64 and first.dtype == np.float64
+
+
+def test_the_update_leaves_alone_what_no_output_reads():
+    """M(t) - M(0) has the rank C of the readout: of its min(N, D) = D = 0.7 N singular values 0.2 N are zero."""
+    law = dm.solve(dm.WideOutput(output_ratio=0.5, input_ratio=0.7, learning_rate=0.1, steps=3)).update_bulk(0, 3)
+    ((position, weight),) = law.atoms
+    assert position == 0 and np.isclose(weight, 2 / 7)

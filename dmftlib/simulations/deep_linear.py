@@ -84,7 +84,9 @@ def simulate_deep_linear(net: DeepLinear, dim: int = 1000, seeds: int = 8, seed:
     width, samples = round(net.width_ratio * dim), round(net.sample_ratio * dim)
     for name, size in (("width_ratio", width), ("sample_ratio", samples)):
         checks.integer(f"dim * {name}", size, 1)
-    at_once = max(1, _NUMBERS_AT_ONCE // (dim * (width + samples) + (net.hidden_layers - 1) * width**2))
+    numbers = dim * (width + samples) + (net.hidden_layers - 1) * width**2
+    checks.memory("dim", dim, 32.0 * (numbers + seeds * (net.steps + 1)), "a smaller dim, fewer seeds")
+    at_once = max(1, _NUMBERS_AT_ONCE // numbers)
     batches = -(-seeds // at_once)
     at_once = -(-seeds // batches)  # of equal size, so that one compilation serves all; the surplus is cut off
     rngs = [[np.random.default_rng([seed, i * at_once + j]) for j in range(at_once)] for i in range(batches)]

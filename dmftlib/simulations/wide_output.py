@@ -70,6 +70,8 @@ def simulate_wide_output(net: WideOutput, width: int = 1000, dim: int | None = N
     outputs = round(dim * net.output_ratio / net.input_ratio)
     for name, size in (("input_ratio * width", dim), ("outputs (output_ratio/input_ratio * D)", outputs)):
         checks.integer(name, size, 1)
+    checks.memory("width", width, 32.0 * (width * (dim + outputs) + dim * outputs + seeds * (net.steps + 1)),
+                  "a smaller width")  # fmt: skip
     keys = jax.random.split(jax.random.key(seed), seeds)
     bar = tqdm(keys, desc=f"simulating N = {width}", delay=10, disable=not progress)
     runs = [_train(net, width, dim, outputs, key, spectra_at, updates) for key in bar]

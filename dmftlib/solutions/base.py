@@ -68,7 +68,7 @@ class Solution(eqx.Module):
         """`escape_step` between steps: where the margin, interpolated by straight lines, crosses 0; NaN if nowhere."""
         margin = self.escape_margin(layer, number=number)
         t = jnp.argmax(margin > 0)
-        return jnp.where(t > 0, t - margin[t] / (margin[t] - margin[t - 1]), jnp.nan)
+        return jnp.where(t > 0, t.astype(float) - margin[t] / (margin[t] - margin[t - 1]), jnp.nan)
 
     @property
     def edge_of_stability_step(self) -> int | None:
@@ -81,6 +81,4 @@ class Solution(eqx.Module):
         checks.fail("net", type(self.net).__name__, "a DeepLinear or Nonlinear network")
 
     def _step(self, step):
-        if step is not None and checks.integer("step", step, 0) > self.net.steps:
-            checks.fail("step", step, f"at most {self.net.steps}, the steps of the training")
-        return step
+        return None if step is None else checks.integer("step", step, 0, self.net.steps)

@@ -1,8 +1,8 @@
 """The solution of a nonlinear network: level 1 in independent batches of samples, level 2 from their pooled moments."""
 
+import contextlib
 import functools
 import operator
-import os
 
 import equinox as eqx
 import jax
@@ -256,12 +256,12 @@ def _batches(net, form, sites, rank, seed, first, count):
     """Trajectories number first ... first+count-1 of a seed, stacked."""
     room = nonlinear.room_for(net, rank, sites)
     needed = nonlinear.memory(net, room, sites) if form == "conditioning" else response.memory(net, sites)
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > 0.8 * available:
-        checks.fail("samples", f"{sites} a batch, which need {needed / 2**30:.1f} GiB",
-                    f"at most {0.8 * available / 2**30:.1f} GiB: more batches, fewer inputs or steps, a smaller rank")
+    checks.memory("samples", f"{sites} a batch", needed, "more batches, fewer inputs or steps, a smaller rank")
     train = functools.partial(nonlinear.train, room=room, two_time=True) if form == "conditioning" else response.train
-    runs = [train(net, (seed, b), sites=sites) for b in range(first, first + count)]
+    devices, runs = jax.local_devices() if checks.known(net) else [None], []
+    for b in range(first, first + count):  # independent, and started without waiting: side by side on several devices
+        with jax.default_device(devices[b % len(devices)]) if len(devices) > 1 else contextlib.nullcontext():
+            runs.append(train(net, (seed, b), sites=sites))
     return jax.tree.map(lambda *x: _numbers(x).stack(x), *runs)
 
 

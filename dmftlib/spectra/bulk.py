@@ -75,6 +75,7 @@ class RectangularLaw(eqx.Module):
 
     def _off_the_bulk(self, name, s, mirrored: bool):
         """s as a real or complex array, refused on the bulk (and on its mirror image)."""
+        s = checks.points(name, s, complex_too=True)
         if checks.known((s, self)):
             low, high = (float(edge) for edge in self.edges[0])
             points = np.asarray(s)
@@ -123,7 +124,7 @@ class RectangularLaw(eqx.Module):
 
     def density(self, x):
         """Density of the singular values, normalised to one on [s_-, s_+] and zero outside."""
-        x = jnp.asarray(x, float)
+        x = jnp.asarray(checks.points("x", x), float)
         (low, high) = self.edges[0]
         inside = (x > low) & (x < high)
         safe = jnp.where(inside, x, (low + high) / 2)
@@ -134,7 +135,7 @@ class RectangularLaw(eqx.Module):
         """Fraction of the singular values at or below x, in closed form."""
         (low, high) = self.edges[0]
         a, b = low**2, high**2
-        square = jnp.clip(jnp.asarray(x, float), 0.0) ** 2
+        square = jnp.clip(jnp.asarray(checks.points("x", x), float), 0.0) ** 2
         inside = (square > a) & (square < b)
         y = jnp.where(inside, square, (a + b) / 2)
         root = jnp.sqrt((b - y) * (y - a))

@@ -55,7 +55,7 @@ class KernelSpectrum(eqx.Module):
 
         The other 1 - 1/alpha, for alpha > 1, are exactly zero.
         """
-        points = np.asarray(x, float)
+        points = checks.points("x", x)
         if checks.integer("step", step, 0) >= len(self.edge):
             checks.fail("step", step, f"at most {len(self.edge) - 1}, the steps of the training")
         a, alpha = self.shares[step], self.aspects[-1]

@@ -128,6 +128,8 @@ class SpikedEnsemble(eqx.Module):
                 checks.fail(name, f"{count} columns of length {dimension}", "fewer queries than dimensions")
         if variance is not None:
             checks.positive("variance", variance)
+        elif checks.known(M0) and not jnp.any(M0):
+            checks.fail("M0", "a matrix of zeros", "entries that are not all zero")
         return _reveal(M0, U, V, strengths, m * jnp.mean(M0**2) if variance is None else jnp.asarray(variance, float))
 
     def independent(self) -> "SpikedEnsemble":

@@ -32,7 +32,7 @@ class _ResolventLaw(eqx.Module):
 
     def density(self, x):
         """Density at x, any shape; it integrates to one less the weight of the atoms."""
-        x = np.asarray(x, float)
+        x = checks.points("x", x)
         low, high = self.intervals.T
         inside = ((x[..., None] > low) & (x[..., None] < high)).any(-1)
         g, _ = self._resolve(np.where(inside, x, (low + high)[0] / 2))
@@ -40,7 +40,7 @@ class _ResolventLaw(eqx.Module):
 
     def cdf(self, x):
         """Fraction of the law at or below x, atoms included, in closed form: 1 - Im E[log(x + i0 - x')] / pi."""
-        x = np.asarray(x, float)
+        x = checks.points("x", x)
         low, high = self.intervals.T
         bulks = np.searchsorted(low, x, side="right")  # a point of a gap is moved to the edge below it
         _, potential = self._resolve(np.where(bulks > 0, np.minimum(x, high[bulks - 1]), high[-1]))
@@ -201,7 +201,7 @@ class Image(eqx.Module):
         branch rises."""
         left, right = self.branches.T
         start, end = (np.asarray(self.image(side)) for side in (left, right))
-        x = np.asarray(x, float)[..., None]
+        x = checks.points("x", x)[..., None]
         low, high = left + 0 * x, right + 0 * x
         for _ in range(54):
             middle = (low + high) / 2
@@ -347,10 +347,10 @@ def _bulk_ends(tightness, poles, reach) -> np.ndarray:
 
 def _off_the_support(law, z):
     """z as an array, refused on the support."""
-    points = np.asarray(z)
+    z = points = checks.points("z", z, complex_too=True)
     on = [(points.real > low * (1 + _ROUNDING)) & (points.real < high * (1 - _ROUNDING)) for low, high in law.edges]
     bad = np.any(on + [points.real == at for at, _ in law.atoms], axis=0) & (points.imag == 0)
     if np.any(bad):
         need = "a point off the support (real, or with an imaginary part)"
         checks.fail("z", f"{points[bad].flat[0].real:.6g}", need)
-    return np.asarray(z, complex if np.iscomplexobj(points) else float)
+    return z

@@ -82,10 +82,15 @@ def train(net: DeepLinear, capacity: int | None = None, tolerance: float | None 
     >>> train(net).test_loss[0].round(6)
     Array(2., dtype=float64)
     """
+    if not jax.config.jax_enable_x64:
+        checks.fail("JAX_ENABLE_X64", "single precision", "double precision for a DeepLinear, whose memory of all its "
+                    "queries loses every digit in less")  # fmt: skip
     capacity = query_capacity(net.steps, net.batch, tolerance) if capacity is None else capacity
-    checks.integer("capacity", capacity, 1)
+    capacity, times = min(checks.integer("capacity", capacity, 1), net.steps + 1), net.steps + 1
+    room = 2 * capacity + (0 if net.batch == "full" else times)
+    checks.memory("steps", net.steps, 32 * (net.hidden_layers + 1) * room * (times + capacity), "fewer steps")
     numbers = jnp.stack([jnp.asarray(getattr(net, name), float) for name in _NUMBERS])
-    return _train(net.hidden_layers, net.steps, net.batch, min(capacity, net.steps + 1), tolerance, numbers)
+    return _train(net.hidden_layers, net.steps, net.batch, capacity, tolerance, numbers)
 
 
 _STATIC = tuple(range(5))

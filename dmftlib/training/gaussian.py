@@ -140,7 +140,7 @@ def _query(vector, side, other_basis, answers, fresh_norm, start, tolerance):
     image = _put((answers @ direction) @ other_basis, start + rank, fresh_norm, kept)
     basis, images = _put(basis, rank, direction, kept), _put(images, rank, image, kept)
     coordinates = _put(coordinates, rank, size, kept)
-    return (basis, images, largest, rank + kept), jax.lax.stop_gradient(dropped), coordinates
+    return (basis, images, largest, rank + kept.astype(int)), jax.lax.stop_gradient(dropped), coordinates
 
 
 def _put(array, index, value, really):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import checks
 from ..networks import WideOutput
 
 
@@ -49,6 +50,7 @@ def train(net: WideOutput) -> Trajectory:
     >>> train(net).test_loss[0].round(6)  # 4 from the target, 0.7 from the random start
     Array(4.7, dtype=float64)
     """
+    checks.memory("steps", net.steps, 64 * 200 * (net.steps + 1), "fewer steps")
     if net.train_readout:
         s, weights = marchenko_pastur_nodes(net.output_ratio / net.input_ratio)
         s = np.sqrt(net.target_variance * s)
