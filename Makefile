@@ -70,7 +70,7 @@ sliders: $(READY)
 figures notebooks: export MPLBACKEND = module://figure_check
 figures notebooks: export FIGURES = store
 figures notebooks: $(READY)
-	cd book && for n in $(notdir $(NOTEBOOKS)); do echo $$n; ../$(BIN)/jupyter execute --inplace $$n || exit 1; done
+	cd book && for n in $(notdir $(NOTEBOOKS)); do echo $$n; ../$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False $$n || exit 1; done
 
 clean:
 	rm -rf _build
