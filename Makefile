@@ -69,8 +69,18 @@ sliders: $(READY)
 # book/conftest.py puts book/figure_check.py in the place of matplotlib's inline backend.
 figures notebooks: export MPLBACKEND = module://figure_check
 figures notebooks: export FIGURES = store
+define WITHOUT_TIMES
+import nbformat, sys
+for path in sys.argv[1:]:
+    notebook = nbformat.read(path, 4)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    nbformat.write(notebook, path)
+endef
+figures notebooks: export WITHOUT_TIMES := $(WITHOUT_TIMES)
 figures notebooks: $(READY)
-	cd book && for n in $(notdir $(NOTEBOOKS)); do echo $$n; ../$(BIN)/jupyter execute --inplace --NotebookClient.record_timing=False $$n || exit 1; done
+	cd book && for n in $(notdir $(NOTEBOOKS)); do echo $$n; ../$(BIN)/jupyter execute --inplace $$n || exit 1; done
+	$(BIN)/python -c "$$WITHOUT_TIMES" $(NOTEBOOKS)
 
 clean:
 	rm -rf _build

@@ -3,7 +3,8 @@
     python scripts/student_edition.py _build/student
 
 The text and the code of a solution give way to one cell, which fails until the dots are replaced by an answer. All else
-is kept, outputs too.
+is kept, outputs too. References, captions and numbered equations are written so that Jupyter shows them, which knows
+nothing of the book's markup.
 """
 
 import re
@@ -14,34 +15,82 @@ from pathlib import Path
 import nbformat
 
 BOOK = Path(__file__).parents[1] / "book"
-NEEDED = ("*.py", "derivations/*.py", "exercises/*.py", "_data/*.*", "_static/*.*")
+NEEDED = ("protocol.py", "references.bib", "derivations/*.py", "exercises/*.py", "_data/*.*")
 SOLUTION = re.compile(r"""
     ^`{3,}\{solution-start\}\ (?P<start>\S+)\n (?::.*\n)* `{3,}[ ]*$
   | ^`{3,}\{solution-end\}\n `{3,}[ ]*$
   | ^(?P<fence>`{3,})\{solution\}\ (?P<whole>\S+)\n [\s\S]*? ^(?P=fence)[ ]*$
 """, re.M | re.X)
 EXERCISE = re.compile(r"^(`{3,})\{exercise\} (.*)\n(?::.*\n)*([\s\S]*?)^\1[ ]*$", re.M)
-README = """# Student edition
+EQUATION = re.compile(r"^\$\$ \((eq-[\w-]+)\)$", re.M)
+ROLE = re.compile(r"\{(eq|numref|cite|doc|ref)\}`([^`<]*?)(?: <([^`>]*)>)?`")
+HOW = """Replace the dots of each `answer = ...` by your answer, after as many cells of your own as you need, and run
+the cell. It says that the answer is right, or what is wrong with it. A number should be right to a part in a thousand
+unless something else is said; where two numbers are asked for, give them as a list, in the order of the question. A
+formula is a SymPy expression, and any form of it will do."""
+README = f"""# Student edition
 
-Install the library from its repository (`pip install '.[book]'`), then open the notebooks of this folder with Jupyter.
-In each exercise replace the dots in `answer = ...` by the answer and run the cell. It says whether the answer is right,
-and if not, what is wrong with it.
+Set it up once, in the folder of the library's repository (Python 3.11):
+
+    python3.11 -m venv .venv
+    .venv/bin/python -m pip install --constraint constraints.txt '.[book]' jupyterlab
+
+Then start `.venv/bin/jupyter lab` and open the notebooks of this folder, which may lie anywhere; keep its files
+together. Begin with `01_why_spectra.ipynb`. Run a notebook from its first cell: the exercises at its end use what was
+defined above.
+
+{HOW}
+
+What stands in brackets, [wigner1958], is a key of `references.bib`. The figures with sliders are on the site of the
+book.
 """
 
 
-def without_solutions(notebook):
+def labels_of(notebooks) -> dict[str, str]:
+    """What a reader is told in the place of a label: figures by number, equations by name, chapters by their titles."""
+    found = {}
+    for name, notebook in notebooks.items():
+        figures = [cell.metadata["mystnb"]["figure"]["name"] for cell in notebook.cells if "figure" in
+                   cell.metadata.get("mystnb", {})]  # fmt: skip
+        found |= {figure: f"Figure {int(name[:2])}.{number}" for number, figure in enumerate(figures, 1)}
+        for cell in notebook.cells:
+            found |= {label: f"({label}, Chapter {int(name[:2])})" for label in EQUATION.findall(cell.source)}
+        found[name] = f"[{notebook.cells[0].source.splitlines()[0].lstrip('# ')}]({name}.ipynb)"
+    return found
+
+
+def plain(text: str, labels: dict[str, str]) -> str:
+    """The book's markup as Jupyter shows it: exercises as headings, references as words, names at equations."""
+    def role(match):
+        kind, first, target = match.groups()
+        if kind == "cite":
+            return f"[{first.replace(',', ', ')}]"
+        if kind == "doc" and target in labels:
+            return f"[{first}]({target}.ipynb)"
+        return first if target else labels.get(first, first.replace("_", " "))
+
+    text = EXERCISE.sub(lambda match: f"### Exercise: {match[2]}\n\n{match[3].strip()}", text)
+    text = re.sub(r"^\(sec-[\w-]+\)=\n", "", text, flags=re.M)
+    text = re.sub(r"^## Exercises$", lambda match: f"{match[0]}\n\n{HOW}", text, flags=re.M)
+    return EQUATION.sub(r"\\tag{\1}\n$$", ROLE.sub(role, text))
+
+
+def without_solutions(notebook, labels: dict[str, str]):
     """A copy of a notebook in which a cell that asks for the answer stands in the place of each solution."""
     kept, inside = [], False
+    labels = labels | {name: f"({name})" for cell in notebook.cells for name in EQUATION.findall(cell.source)}
 
     def keep(cell, text, number):
         if text.strip():
             name = cell.id if number == 0 else f"{cell.id}-{number}"
-            plain = EXERCISE.sub(_plain, text.strip())
-            kept.append(nbformat.v4.new_markdown_cell(plain, id=name, metadata=cell.metadata))
+            kept.append(nbformat.v4.new_markdown_cell(plain(text.strip(), labels), id=name, metadata=cell.metadata))
 
     for cell in notebook.cells:
         if cell.cell_type == "code":
             kept += [] if inside else [cell]
+            if not inside and (figure := cell.metadata.get("mystnb", {}).get("figure")):
+                caption = f"*{labels.get(figure['name'], figure['name'])}.* {plain(figure['caption'].strip(), labels)}"
+                kept.append(nbformat.v4.new_markdown_cell(caption, id=f"{cell.id}-caption"))
             continue
         position = number = 0
         for mark in SOLUTION.finditer(cell.source):
@@ -56,20 +105,16 @@ def without_solutions(notebook):
     return nbformat.v4.new_notebook(cells=kept, metadata=notebook.metadata)
 
 
-def _plain(exercise):
-    """An exercise as Jupyter shows it, which knows no directives: a heading and its text."""
-    return f"### Exercise: {exercise[2]}\n\n{exercise[3].strip()}"
-
-
 def main(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for pattern in NEEDED:
         for path in BOOK.glob(pattern):
-            if path.name != "conftest.py":
-                (target := folder / path.relative_to(BOOK)).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, target)
-    for path in sorted(BOOK.glob("*.ipynb")):
-        nbformat.write(without_solutions(nbformat.read(path, 4)), folder / path.name)
+            (target := folder / path.relative_to(BOOK)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    notebooks = {path.stem: nbformat.read(path, 4) for path in sorted(BOOK.glob("*.ipynb"))}
+    labels = labels_of(notebooks)
+    for name, notebook in notebooks.items():
+        nbformat.write(without_solutions(notebook, labels), folder / f"{name}.ipynb")
     (folder / "README.md").write_text(README)
     print(f"the student edition is in {folder}")
 

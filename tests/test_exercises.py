@@ -19,6 +19,9 @@ from exercises import Exercise, Wrong, check
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "scripts"))
+import student_edition  # noqa: E402
+
 BOOK = ROOT / "book"
 SOURCES = {path.stem: nbformat.read(path, 4) for path in sorted(BOOK.glob("*.ipynb"))}
 CHECKERS = [ast.literal_eval(node.args[0]) for path in sorted((BOOK / "exercises").glob("chapter_*.py"))
@@ -204,8 +207,37 @@ def test_the_student_edition_has_everything_but_the_solutions(edition, chapter):
     kept = [cell for cell in student.cells if cell.cell_type == "code" and not ANSWER_CELL.match(cell.source)]
     assert kept == others, "code outside the solutions, with its outputs"
     assert not any(cell.outputs for cell in student.cells if ANSWER_CELL.match(cell.source))
+    here = {name: f"({name})" for cell in source.cells for name in student_edition.EQUATION.findall(cell.source)}
+    labels = student_edition.labels_of(SOURCES) | here
     for label, (title, body) in exercises_of(source).items():
-        assert body.strip() in text and f"### Exercise: {title}\n" in text, label
+        assert student_edition.plain(body.strip(), labels) in text and f"### Exercise: {title}\n" in text, label
+
+
+@pytest.mark.parametrize("chapter", SOURCES)
+def test_jupyter_can_show_the_student_edition(edition, chapter):
+    """None of the book's markup is left, links lead to notebooks that are there, and figures have their captions."""
+    student = nbformat.read(edition / f"{chapter}.ipynb", 4)
+    text = "\n".join(cell.source for cell in student.cells if cell.cell_type == "markdown")
+    assert not re.search(r"\{[\w:-]+\}`|^`{3,}\{|^\([\w-]+\)=$|^\$\$ \(", text, re.M)
+    assert text.count("Replace the dots") == 1
+    for target in re.findall(r"\]\(([^)]*ipynb)\)", text):
+        assert (edition / target).is_file()
+    named = [cell.metadata["mystnb"]["figure"]["name"] for cell in student.cells
+             if "figure" in cell.metadata.get("mystnb", {})]
+    captions = re.findall(rf"^\*(Figure {int(chapter[:2])}\.\d+)\.\* \S", text, re.M)
+    assert len(captions) == len(named) == len(set(captions)) > 0
+    assert set(re.findall(rf"Figure {int(chapter[:2])}\.\d+", text)) == set(captions)
+
+
+def test_references_of_the_book_in_words():
+    labels = {"fig-a": "Figure 3.2", "eq-b": "(eq-b, Chapter 2)", "02_bulk": "[Bulk laws](02_bulk.ipynb)"}
+    for marked, shown in [
+        ("see {numref}`fig-a` and {cite}`wigner1958,bai2010`", "see Figure 3.2 and [wigner1958, bai2010]"),
+        ("by {eq}`eq-b`", "by (eq-b, Chapter 2)"), ("{doc}`Chapter 2 <02_bulk>`", "[Chapter 2](02_bulk.ipynb)"),
+        ("{doc}`02_bulk`, {doc}`how_claims`", "[Bulk laws](02_bulk.ipynb), how claims"),
+        ("(sec-a)=\nBy {ref}`the protocol <sec-b>`", "By the protocol"), ("$$\nx\n$$ (eq-c)", "$$\nx\n\\tag{eq-c}\n$$"),
+    ]:
+        assert student_edition.plain(marked, labels) == shown
 
 
 @pytest.mark.parametrize("chapter", SOURCES)

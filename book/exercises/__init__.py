@@ -100,8 +100,8 @@ class Exercise:
         right, entries = self.answers[0], np.flatnonzero(chosen)
         if names := _arguments(right):
             points = np.array(self.at or _points(len(names)))[entries]
-            named = [zip(names, point, strict=True) for point in points]
-            return "at " + "; ".join(", ".join(f"{name} = {value:.3g}" for name, value in pairs) for pairs in named)
+            named = [map("{} = {:.3g}".format, names, point) for point in points]
+            return "at " + "; ".join(map(", ".join, named))
         if isinstance(right, dict) and len(right) == chosen.size:
             return f"at {', '.join(list(right)[entry] for entry in entries)}"
         return f"at {', '.join(map(str, entries))}, counted from 0"
