@@ -306,6 +306,7 @@ def command_line(description: str, defaults: dict, networks: tuple, plan: list, 
     table = []
     for settings in tqdm(runs, desc="runs"):
         rows, _ = train(settings, make_task, options["checkpoints"])
+        jax.clear_caches()
         table += [dataclasses.asdict(settings) | row for row in rows]
         if options["plan"] or options["result"]:
             protocol.save(options["result"] or result, pd.DataFrame(table), 6, runs=len(runs), jax=jax.__version__,
