@@ -121,15 +121,15 @@ def provenance() -> dict:
     return dict(script="scripts/gpt.py", protocol="book/_data/outputs_protocol.md", text=corpus()[3])
 
 
-DEFAULTS = dict(outputs=2048, width=128, seed=0, loss="cross-entropy", optimizer="adam", learning_rate=0.03, gamma0=1.0,
-                steps=1024, batch=16)
+DEFAULTS = dict(outputs=2048, width=96, seed=0, loss="cross-entropy", optimizer="adam", learning_rate=0.03, gamma0=1.0,
+                steps=512, batch=16)
 
 
 def registered() -> list[Settings]:
     """The runs of book/_data/outputs_protocol.md."""
-    families = [(dict(width=128), (2, 16, 128, 2048)), (dict(width=64), (2, 16, 128, 2048)),
-                (dict(width=64, loss="squared"), (2, 16, 128, 2048)), (dict(width=32), (2, 2048)),
-                (dict(width=256), (2, 2048))]
+    families = [(dict(width=96), (2, 16, 128, 2048)), (dict(width=48), (2, 16, 128, 2048)),
+                (dict(width=48, loss="squared"), (2, 16, 128, 2048)), (dict(width=24), (2, 2048)),
+                (dict(width=192), (2, 2048))]
     return [Settings(**dict(DEFAULTS, network="gpt", outputs=C, seed=seed, **family)) for family, outputs in families
             for C in outputs for seed in range(3)]
 

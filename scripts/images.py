@@ -102,11 +102,11 @@ DEFAULTS = dict(outputs=10, width=256, seed=0, loss="cross-entropy", optimizer="
 
 def registered() -> list[Settings]:
     """The runs of book/_data/outputs_protocol.md."""
-    mlp, cnn = dict(DEFAULTS, network="mlp"), dict(DEFAULTS, network="cnn", width=64, steps=768, batch=64)
+    mlp, cnn = dict(DEFAULTS, network="mlp"), dict(DEFAULTS, network="cnn", width=64, steps=384, batch=64)
     families = [(mlp, (10, 100, 1000)), (cnn, (10, 100, 1000)),
                 (dict(mlp, loss="squared", learning_rate=2.0), (10, 100, 1000)),
                 (dict(mlp, optimizer="adam", learning_rate=0.05), (10, 100, 1000)),
-                *((dict(mlp, width=width), (10, 1000)) for width in (64, 128, 512))]
+                *((dict(mlp, width=width), (10, 1000)) for width in (32, 64, 128))]
     return [Settings(**dict(family, outputs=C, seed=seed)) for family, outputs in families for C in outputs
             for seed in range(3)]
 

@@ -39,7 +39,7 @@ from dmftlib import checks, empirical  # noqa: E402
 
 CHUNKS = 64  # of equal length: after each there is a checkpoint
 MEASURED = (0, 1, 2, 4, 8, 16, 32, 64)  # chunks after which the weights are measured
-WIDTHS = {"mlp": 16, "cnn": 16, "gpt": 32}  # the smallest: below, a hidden matrix has no bulk
+WIDTHS = {"mlp": 16, "cnn": 16, "gpt": 24}  # the smallest: below, a hidden matrix has no bulk
 OUTPUTS = {"mlp": (10, 100, 1000), "cnn": (10, 100, 1000), "gpt": (2, 16, 128, 2048)}
 
 
@@ -60,7 +60,7 @@ class Settings:
 
     def __post_init__(self):
         checks.choice("network", self.network, tuple(OUTPUTS))
-        checks.choice("outputs", self.outputs, OUTPUTS[self.network])
+        checks.choice("outputs", checks.integer("outputs", self.outputs, 1), OUTPUTS[self.network])
         checks.integer("width", self.width, WIDTHS[self.network])
         if self.network == "gpt" and self.width % 8:
             checks.fail("width", self.width, "a multiple of 8 (four heads of an even number of units)")
