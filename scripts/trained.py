@@ -136,22 +136,37 @@ def loss(model, batch, kind: str):
 
 def trainer(task: Task, settings: Settings):
     """(initial state, function that does one chunk of steps: (state, first step) -> (state, losses))."""
-    schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, settings.steps // 16, settings.steps)
-    direction = optax.scale_by_adam(b2=0.98, eps=1e-12) if settings.optimizer == "adam" else optax.identity()
-    scales, key = rates(task.model, settings), jax.random.key(1_000_003 * (settings.seed + 1))
+    direction, chunk = program(dataclasses.replace(settings, seed=0), task.draw, task.model)
+    key = jax.random.key(1_000_003 * (settings.seed + 1))
+    return (task.model, direction.init(task.model)), lambda state, start: chunk(state, start, key)
 
-    def step(state, t):
-        model, memory = state
-        value, gradient = jax.value_and_grad(loss)(model, task.draw(jax.random.fold_in(key, t)), settings.loss)
-        updates, memory = direction.update(gradient, memory)
-        updates = jax.tree.map(lambda u, rate: (-schedule(t) * rate * u).astype(u.dtype), updates, scales)
-        return (optax.apply_updates(model, updates), memory), value
 
-    @jax.jit
-    def chunk(state, start):
-        return jax.lax.scan(step, state, start + jnp.arange(settings.steps // CHUNKS))
+_program = {}
 
-    return (task.model, direction.init(task.model)), chunk
+
+def program(settings: Settings, draw: Callable, model: Network):
+    """(direction, chunk of steps), compiled once for all seeds; only the last one is kept."""
+    if settings not in _program:
+        _program.clear()
+        jax.clear_caches()
+        schedule = optax.warmup_cosine_decay_schedule(0.0, settings.learning_rate, settings.steps // 16, settings.steps)
+        adam = optax.scale_by_adam(b2=0.98, eps=1e-12)
+        direction, scales = adam if settings.optimizer == "adam" else optax.identity(), rates(model, settings)
+
+        def step(state, t, key):
+            model, memory = state
+            value, gradient = jax.value_and_grad(loss)(model, draw(jax.random.fold_in(key, t)), settings.loss)
+            updates, memory = direction.update(gradient, memory)
+            updates = jax.tree.map(lambda u, rate: (-schedule(t) * rate * u).astype(u.dtype), updates, scales)
+            return (optax.apply_updates(model, updates), memory), value
+
+        @jax.jit
+        def chunk(state, start, key):
+            times = start + jnp.arange(settings.steps // CHUNKS)
+            return jax.lax.scan(lambda state, t: step(state, t, key), state, times)
+
+        _program[settings] = direction, chunk
+    return _program[settings]
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -306,7 +321,6 @@ def command_line(description: str, defaults: dict, networks: tuple, plan: list, 
     table = []
     for settings in tqdm(runs, desc="runs"):
         rows, _ = train(settings, make_task, options["checkpoints"])
-        jax.clear_caches()
         table += [dataclasses.asdict(settings) | row for row in rows]
         if options["plan"] or options["result"]:
             protocol.save(options["result"] or result, pd.DataFrame(table), 6, runs=len(runs), jax=jax.__version__,
