@@ -248,8 +248,11 @@ def test_the_statistic_passes_noise_with_outliers_and_refuses_a_restructured_bul
     assert sum(statistic(M)[0] > 1 for M in noise) <= 2  # a rate of one in a hundred
     assert sum(statistic(M + few)[0] > 1 for M in noise[:20]) <= 1
     assert sum(statistic(M + few)[1] == 4 for M in noise[:20]) >= 17
-    many = u[:, :20] @ np.diag(np.linspace(0.5, 2.5, 20)) @ v[:20]
-    assert all(statistic(M + many)[0] > 1 for M in noise[:10])
+    quarter, half = (np.repeat([0.3, 1.5], [few, n - few])[:, None] for few in (n // 4, n // 2))  # rows of two kinds
+    assert all(statistic(quarter * M)[0] > 3 for M in noise[:10])
+    for M in noise[:10]:  # half and half: the larger ones are outliers of the smaller, too many of them
+        ratio, outliers, refused = statistic(half * M)
+        assert refused or outliers > n / 4
 
 
 def test_a_matrix_without_a_bulk_gets_a_distance_all_the_same():
