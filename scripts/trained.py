@@ -323,7 +323,7 @@ def command_line(description: str, defaults: dict, networks: tuple, plan: list, 
         rows, _ = train(settings, make_task, options["checkpoints"])
         table += [dataclasses.asdict(settings) | row for row in rows]
         if options["plan"] or options["result"]:
-            protocol.save(options["result"] or result, pd.DataFrame(table), 6, runs=len(runs), jax=jax.__version__,
+            protocol.save(options["result"] or result, pd.DataFrame(table), 4, runs=len(runs), jax=jax.__version__,
                           complete=settings is runs[-1], **provenance())
     if not options["plan"] and not options["result"]:
         print(pd.DataFrame(table).to_string())
