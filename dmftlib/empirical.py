@@ -155,7 +155,8 @@ def spectrum(weights, false_positive_rate: float = 0.01, name: str = "weights") 
         if k > p // 2:
             checks.fail(name, f"{k} of {p} singular values past the edge", "a bulk with a few outliers")
     law = RectangularLaw((n - k) / (m - k), variance * (m - k) / m)
-    predicted, steps = np.asarray(law.cdf(s[k:][::-1])), np.arange(p - k + 1) / (p - k)
+    predicted = np.asarray(law.cdf(s[::-1]))[:p - k]  # of all p values, so that one program serves every k
+    steps = np.arange(p - k + 1) / (p - k)
     kolmogorov = max(np.abs(predicted - steps[1:]).max(), np.abs(predicted - steps[:-1]).max())
     return Spectrum(singular_values=s, outliers=s[:k], threshold=float(threshold), variance=float(variance),
                     variance_error=float(variance * noise.relative_error), law=law, kolmogorov=float(kolmogorov))
