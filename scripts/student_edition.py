@@ -23,7 +23,7 @@ SOLUTION = re.compile(r"""
 """, re.M | re.X)
 EXERCISE = re.compile(r"^(`{3,})\{exercise\} (.*)\n(?::.*\n)*([\s\S]*?)^\1[ ]*$", re.M)
 EQUATION = re.compile(r"^\$\$ \((eq-[\w-]+)\)$", re.M)
-ROLE = re.compile(r"\{(eq|numref|cite|doc|ref)\}`([^`<]*?)(?: <([^`>]*)>)?`")
+ROLE = re.compile(r"\{(eq|numref|cite|doc|ref|term)\}`([^`<]*?)(?: <([^`>]*)>)?`")
 HOW = """Replace the dots of each `answer = ...` by your answer, after as many cells of your own as you need, and run
 the cell. It says that the answer is right, or what is wrong with it. A number should be right to a part in a thousand
 unless something else is said; where two numbers are asked for, give them as a list, in the order of the question. A
