@@ -266,8 +266,7 @@ def outliers(ensemble: SpikedEnsemble | ConditionedEnsemble, max_outliers: int |
     Without `max_outliers` all outliers are returned and nothing else. With it, or under `jit`, `grad` and `vmap`, where
     shapes are static, there are `max_outliers` rows (at most and by default the smaller number of queries) and the
     absent ones are NaN; their gradient is 0. Values can be differentiated once, and so can the overlaps of outliers
-    that are not degenerate. A gap below the bulk (aspect other than 1) is not searched. Raises ValueError for anything
-    but an ensemble.
+    that are not degenerate. A gap below the bulk is not searched. Raises ValueError for anything but an ensemble.
 
     >>> independent = SpikedEnsemble(aspect=0.5, variance=1.0, left_gram=[[1.0]], right_gram=[[1.0]], strengths=[[2.0]])
     >>> found = outliers(independent)
@@ -393,9 +392,8 @@ def _with_derivatives(ensemble, solved, s, y):
 def _whiten(gram, rtol):
     """R with gram = R^T R, and W with W^T gram W = 1 on the directions kept (zero on the others)."""
     squares, vectors = jnp.linalg.eigh(gram)
-    kept = squares > rtol * squares[-1:]
-    root = jnp.sqrt(jnp.where(kept & (squares > 0), squares, 1.0))
-    kept = kept & (squares > 0)
+    kept = (squares > rtol * squares[-1:]) & (squares > 0)
+    root = jnp.sqrt(jnp.where(kept, squares, 1.0))
     return jnp.where(kept, root, 0.0)[:, None] * vectors.T, vectors * jnp.where(kept, 1 / root, 0.0)
 
 
