@@ -24,13 +24,12 @@ from .bulk import RectangularLaw
 
 
 class Outliers(eqx.Module):
-    """Singular values past the bulk edge, and where their singular vectors point.
+    """Singular values past the bulk edge, and where their singular vectors point; of a trajectory with a leading axis
+    of steps, padded with NaN.
 
     values         (k,)      descending
     left_overlap   (k, l)    squared cosine of the left singular vector with each g_j (0 where g_j = 0)
     right_overlap  (k, k_h)  squared cosine of the right singular vector with each h_k
-
-    For a trajectory each has a leading axis of steps and is padded with NaN.
     """
 
     values: Float[Array, "*steps k"]
