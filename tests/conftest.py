@@ -1,6 +1,23 @@
+import gc
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # most of the time of the tests is compilation
 os.environ.setdefault("MPLBACKEND", "agg")
+
+MAPPINGS = Path("/proc/self/maps")
+
+
+@pytest.fixture(autouse=True)
+def few_mappings():
+    """Compiled programs hold memory mappings, of which Linux allows a process 65,530: beyond that, compilers crash."""
+    yield
+    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > 30_000:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
