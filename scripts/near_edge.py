@@ -1,4 +1,4 @@
-"""Outliers within one percent of the bulk edge, which the protocol of chapter 7 misses: two looks at why, taken afterwards.
+"""Outliers within one percent of the bulk edge, which the protocol of chapter 7 misses: two looks, taken afterwards.
 
     python scripts/near_edge.py [part ...]     parts: control exact
 
@@ -6,7 +6,7 @@ The network is "relu 3, three outputs, SGD" of scripts/nonlinear.py after its la
 
 control   matrices with one independent spike, whose outlier is known in closed form and put where theory puts that of
           the network, at the widths of the protocol: what the largest singular value does so close to the edge
-exact     the network itself at larger widths, without its matrices (`simulate(..., matrix_free=True)`); its outliers are
+exact     the network at larger widths, without its matrices (`simulate(..., matrix_free=True)`); its outliers are
           read with level 2 of the theory, so this is no independent check of that
 
 Writes book/_data/near_edge.csv, the parts not run as they were.
