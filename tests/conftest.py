@@ -7,6 +7,7 @@ import pytest
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # most of the time of the tests is compilation
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")  # no integer or truth value turns real unasked
 os.environ.setdefault("MPLBACKEND", "agg")
 
 MAPPINGS = Path("/proc/self/maps")

@@ -5,11 +5,8 @@ import os
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
-
-import dmftlib as dm
 
 pytestmark = pytest.mark.slow
 
@@ -67,12 +64,3 @@ def test_single_precision_loses_what_the_documentation_says(alone):
     np.testing.assert_allclose(single["predictions"], alone["predictions"], atol=1e-3)
     np.testing.assert_allclose(single["outliers"], alone["outliers"], rtol=1e-3)
     np.testing.assert_allclose(single["wide"], alone["wide"], rtol=1e-5)
-
-
-def test_deep_linear_networks_mix_no_types():
-    """Neither level relies on whole numbers or truth values becoming real ones."""
-    with jax.numpy_dtype_promotion("strict"):
-        solution = dm.solve(dm.DeepLinear(hidden_layers=2, width_ratio=0.8, sample_ratio=1.5, gamma0=3.0, steps=6,
-                                          learning_rate=0.05, batch=0.5))  # fmt: skip
-        assert solution.ok and np.isfinite(solution.ntk.edge).all() and solution.outliers(0).values.shape[0] == 7
-        assert solution.escape_margin(1).shape == (7,) and np.shape(solution.escape_time(1)) == ()

@@ -28,6 +28,13 @@ GPT = dict(network="gpt", outputs=16, width=32, steps=64, batch=4, optimizer="ad
 MAKE = {"mlp": images.make_task, "cnn": images.make_task, "gpt": gpt.make_task}
 
 
+@pytest.fixture(autouse=True)
+def types_as_optax_has_them():
+    """Adam of optax takes a real number to the power of a whole one."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 # ---------------------------------------------------------------- data
 
 

@@ -54,8 +54,8 @@ class Solution(eqx.Module):
     def escape_margin(self, layer: int, step: int | None = None, number: int = 1):
         """How far W^layer is from its first outlier, or outlier `number`: -1 before training, positive after escape.
 
-        mu - 1, where an update mu times as small would have that outlier just at the edge: a number at one step, else
-        (steps+1,). For one independent spike of strength theta, mu = theta/(sigma c^(1/4)).
+        omega - 1, where an update omega times as small would have that outlier just at the edge: a number at one
+        step, else (steps+1,). For one independent spike of strength theta, omega = theta/(sigma c^(1/4)).
         """
         start, spikes = self._revealed(layer)
         if checks.integer("number", number, 1) > sum(start.core.shape):

@@ -67,7 +67,8 @@ class RectangularLaw(eqx.Module):
 
     def _discriminant_root(self, s):
         """sqrt((s^2 - s_-^2)(s^2 - s_+^2)), the branch that grows like s^2."""
-        (low, high), square = self.edges[0], s * s
+        low, high = (edge.astype(s.dtype) for edge in self.edges[0])
+        square = s * s
         if jnp.iscomplexobj(s):
             return jnp.sqrt(square - low**2) * jnp.sqrt(square - high**2)
         outside = (s - high) * (s + high) * (s - low) * (s + low)
@@ -96,7 +97,7 @@ class RectangularLaw(eqx.Module):
 
     def _symmetrised(self, s, left):
         """The root of the quadratic that decays like 1/s, in the one of its two forms that does not cancel."""
-        c, v = self.aspect, self.variance
+        c, v = self.aspect.astype(s.dtype), self.variance.astype(s.dtype)
         middle = s * s - jnp.where(left, v * (1 - c), v * (c - 1))
         root = self._discriminant_root(s)
         direct = jnp.abs(middle + root) >= jnp.abs(middle - root)
@@ -118,7 +119,7 @@ class RectangularLaw(eqx.Module):
         only average left to quadrature is smooth.
         """
         z = self._off_the_bulk("z", z, mirrored=False)
-        position, weight = self._nodes()
+        position, weight = (nodes.astype(z.dtype) for nodes in self._nodes())
         mirrored = (weight / (jnp.where(z.real < 0, -z, z)[..., None] + position)).sum(-1)
         return jnp.where(z.real < 0, -mirrored, 2 * self._symmetrised(z, left=self.aspect <= 1) - mirrored)
 

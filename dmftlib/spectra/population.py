@@ -229,7 +229,7 @@ class Image(eqx.Module):
         left, right = self.branches.T[..., None]
         angle = np.pi / 2 * (1 + _GAUSS_LEGENDRE[0])
         y = (left + right - (right - left) * np.cos(angle)) / 2
-        weight = self.source.density(y) * (right - left) * np.sin(angle) * _GAUSS_LEGENDRE[1] * np.pi / 4
+        weight = np.asarray(self.source.density(y)) * (right - left) * np.sin(angle) * _GAUSS_LEGENDRE[1] * np.pi / 4
         bulks = (weight / (z[..., None, None] - self.image(y))).sum((-2, -1)) / self.counted
         return jnp.asarray(bulks + sum(weight / (z - at) for at, weight in self.atoms))
 

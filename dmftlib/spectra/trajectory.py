@@ -54,10 +54,10 @@ def stacked(found: list[Outliers]) -> Outliers:
 
 def escape_margin(start: ConditionedEnsemble, spikes: Float[Array, "steps p q"], step: int | None = None,
                   number: int = 1):  # fmt: skip
-    """mu - 1, where M(0) + (M(t) - M(0))/mu has outlier `number` just at the edge: at one step or at each.
+    """omega - 1, where M(0) + (M(t) - M(0))/omega has outlier `number` just at the edge: at one step or at each.
 
-    mu is an eigenvalue of S y = mu (s_+ - K(s_+)) y, with K of M(0) and S = [[0, D], [D^T, 0]], D the sum of the spikes
-    so far; as many mu are above 1 as there are outliers. It can be differentiated, once: at the edge
+    omega is an eigenvalue of S y = omega (s_+ - K(s_+)) y, with K of M(0) and S = [[0, D], [D^T, 0]], D the sum of
+    the spikes so far; as many omega are above 1 as there are outliers. It can be differentiated, once: at the edge
     m_R = 1/deviation and m_L = 1/(deviation sqrt(c)).
     """
     D, (p, q) = jnp.cumsum(jnp.concatenate([jnp.zeros((1, *start.core.shape)), spikes]), 0), start.core.shape

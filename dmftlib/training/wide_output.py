@@ -60,7 +60,7 @@ def train(net: WideOutput) -> Trajectory:
         return _alive(Trajectory(loss, 2 * jnp.maximum(k.max(1), net.init_variance)))
     c, shape = net.output_ratio, 1 / net.input_ratio
     lam, weights = marchenko_pastur_nodes(c)
-    decay = (1 - net.learning_rate * lam) ** jnp.arange(net.steps + 1)[:, None]
+    decay = (1 - net.learning_rate * lam) ** jnp.arange(net.steps + 1.0)[:, None]
     gain = net.gamma0**2 * net.target_variance * shape * (1 - decay) ** 2 / lam
     start = net.target_variance + net.init_variance / (shape * net.gamma0**2) * lam
     loss = jnp.minimum(1.0, 1 / c if c > 0 else 1.0) * (decay**2 * start) @ weights
