@@ -7,10 +7,18 @@ import pytest
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # most of the time of the tests is compilation
-os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")  # no integer or truth value turns real unasked
 os.environ.setdefault("MPLBACKEND", "agg")
 
 MAPPINGS = Path("/proc/self/maps")
+
+
+@pytest.fixture(autouse=True)
+def no_mixed_types(request):
+    """In fast tests no integer or truth value turns real, and no real number complex, unasked."""
+    import jax
+
+    with jax.numpy_dtype_promotion("standard" if request.node.get_closest_marker("slow") else "strict"):
+        yield
 
 
 @pytest.fixture(autouse=True)
