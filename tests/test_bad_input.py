@@ -6,6 +6,7 @@ import time
 
 import bad_input
 import hypothesis.strategies as st
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,8 @@ ENTRIES = sorted({case.entry for case in CASES})
 
 @pytest.fixture(scope="module", autouse=True)
 def prepared():
-    bad_input.prepare()
+    with jax.numpy_dtype_promotion("strict"):  # as in the tests, or what is compiled here is of no use to them
+        bad_input.prepare()
 
 
 SAID = {}  # case -> its message
