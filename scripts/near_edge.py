@@ -6,7 +6,8 @@ The network is "relu 3, three outputs, SGD" of scripts/nonlinear.py after its la
 
 plain     the network at widths up to eight times those of the protocol, its gradients written out in NumPy: no code in
           common with the theory. Settled, by the protocol's own rule, if the means over the four widths, extrapolated
-          linearly in 1/N, agree with theory within three standard errors (both sides', corrected for two rows)
+          linearly in 1/N, agree with theory within three standard errors (both sides',
+          corrected for two rows; the table of chapter 7 leaves out the theory's, 0.0002, and so is stricter)
 control   matrices with one independent spike, whose outlier is known in closed form and put where theory puts that of
           the network, at the same widths and with as many seeds: what the largest singular value does so close to the
           edge, and what the same extrapolation makes of it

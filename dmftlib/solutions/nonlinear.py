@@ -161,7 +161,8 @@ class NonlinearSolution(Solution):
         """Standard error of quantity(solution), an array, by the jackknife over the batches: NaN for a single batch.
 
         `quantity` may be the name of a property, or a function of a solution. It does not contain what all batches
-        share: a bias of order one over the sites of a batch (0.2% of a kernel at 2,048). Fewer batches make it smaller.
+        share: a bias of order one over the sites of a batch (0.2% of a kernel at 2,048), which is the smaller the fewer
+        batches the same samples are in.
         """
         get, every = operator.attrgetter(quantity) if isinstance(quantity, str) else quantity, np.arange(self.batches)
         if len(every) == 1:
