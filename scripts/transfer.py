@@ -4,12 +4,14 @@ it is least. Writes three tables to book/_data.
 transfer             theory: the best learning rate and its loss at each width, found with the slope that `jax.grad`
                      takes through the solver; the edge of stability beside
 transfer_simulation  simulated networks at three width ratios and three sizes, the same random numbers at all learning
-                     rates: each seed's best rate, by a parabola through the losses around the least
+                     rates of a network, and others for the next: each seed's best rate, by a parabola through the
+                     losses around the least
 transfer_nonlinear   nonlinear networks of growing width, by the matrix-free simulator
 
 Some minutes on two cores: python scripts/transfer.py [transfer | transfer_simulation | transfer_nonlinear]
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -76,14 +78,12 @@ def transfer_simulation():
     samples = {}
     for size in SIZES:
         columns = {}
-        for name in PARAMETERIZATIONS:
-            for ratio in SIMULATED:
-                dim = round(size / np.sqrt(ratio))
-                rates = tried(name, ratio)
-                losses = np.stack([dm.simulate(network(name, ratio, rate), dim=dim, seeds=8000 // size, seed=3,
-                                               ntk=False, progress=False).train_loss[:, -1] for rate in rates], 1)
-                columns[f"{name} {ratio:g}: best rate"] = [parabola(rates, each) for each in losses]
-                columns[f"{name} {ratio:g}: loss"] = losses[:, 4]
+        for row, (name, ratio) in enumerate(itertools.product(PARAMETERIZATIONS, SIMULATED)):
+            dim, rates = round(size / np.sqrt(ratio)), tried(name, ratio)
+            losses = np.stack([dm.simulate(network(name, ratio, rate), dim=dim, seeds=8000 // size, seed=100 + row,
+                                           ntk=False, progress=False).train_loss[:, -1] for rate in rates], 1)
+            columns[f"{name} {ratio:g}: best rate"] = [parabola(rates, each) for each in losses]
+            columns[f"{name} {ratio:g}: loss"] = losses[:, 4]
         samples[size] = pd.DataFrame(columns)
         print(size, samples[size].mean().round(4).to_dict())
     protocol.save("transfer_simulation", protocol.summary(samples), script="scripts/transfer.py", setting=SETTING,

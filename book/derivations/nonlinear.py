@@ -59,8 +59,7 @@ def relu_kernel():
 
 def _entrywise(formula, K):
     """A kernel formula at each pair of a covariance matrix."""
-    of_pair = sp.lambdify((k11, k22, k12), formula, "sympy")
-    return sp.Matrix(*K.shape, lambda i, j: of_pair(K[i, i], K[j, j], K[i, j]))
+    return sp.Matrix(*K.shape, lambda i, j: formula.xreplace({k11: K[i, i], k22: K[j, j], k12: K[i, j]}))
 
 
 def lazy_kernels(gram, layers):
