@@ -24,6 +24,11 @@ def simulate_matrix_free(net: Nonlinear, width: int = 2000, seeds: int = 8, seed
     the edge of the bulk.
 
     Raises ValueError where the queries need more than `rank` directions.
+
+    >>> net = Nonlinear(inputs=np.eye(2), targets=[1.0, -1.0], hidden_layers=2, learning_rate=0.1, steps=3)
+    >>> one = simulate_matrix_free(net, width=8000, seeds=1)  # W^1 would have 64 million entries
+    >>> bool(one.train_loss[0, 3] < one.train_loss[0, 0])
+    True
     """
     width = checks.integer("width", width, 1)
     checks.choice("dtype", dtype, ("float32", "float64"))

@@ -116,3 +116,19 @@ def test_points_inside_the_bulk_are_refused():
     for transform in (law.m_left, law.m_right, law.stieltjes):
         with pytest.raises(ValueError, match=r"off the bulk \[0.5, 1.5\]"):
             transform(np.array([2.0, 1.0]))
+
+
+@pytest.mark.parametrize("aspect", [0.3, 1.0, 3.0])
+def test_derivatives_of_the_law(aspect):
+    """With respect to the point and the variance: zero outside the bulk, and inside by scale, s f(s/sigma)/sigma."""
+    law = dm.rectangular_law(aspect, 1.3)
+    low, high = map(float, law.edges[0])
+    for what in ("density", "cdf"):
+        slopes = jax.grad(lambda x, v, what=what: getattr(dm.rectangular_law(aspect, v), what)(x), (0, 1))
+        for x in (0.5 * low, 1.1 * high, 2.5 * high):
+            if not low <= x <= high:
+                assert slopes(x, 1.3) == (0, 0)
+        x = 0.4 * low + 0.6 * high
+        by_point, by_variance = slopes(x, 1.3)
+        assert_allclose(by_variance, -(x * by_point + (law.density(x) if what == "density" else 0)) / 2.6, rtol=1e-10)
+    assert_allclose(by_point, law.density(x), rtol=1e-10)

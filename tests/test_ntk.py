@@ -173,3 +173,22 @@ def test_leading_mode_against_dense_kernels(layers, parameterization):
     wrong = solve(network(hidden_layers=layers, parameterization=parameterization, steps=8, sample_ratio=2.0,
                           gamma0=1.1 * net.gamma0)).ntk  # fmt: skip
     assert abs(mean[0] - wrong.outliers[8, 0]) > 4 * error[0]
+
+
+def test_kernel_on_fresh_inputs_against_networks():
+    """One hidden layer by hand, f = w.W x/(gamma sqrt(N D)): the largest eigenvalue on samples not trained on."""
+    net = DeepLinear(hidden_layers=1, width_ratio=1.0, sample_ratio=4.0, gamma0=4.0, init_variance=0.3, label_noise=0.1,
+                     learning_rate=0.1, steps=15)  # fmt: skip
+    D, found = 200, []
+    for rng in map(np.random.default_rng, range(30)):
+        (W, w), beta = (0.3**0.5 * rng.standard_normal(shape) for shape in ((D, D), D)), rng.standard_normal(D)
+        X, fresh = rng.standard_normal((2, 4 * D, D))
+        y = X @ beta / np.sqrt(D) + np.sqrt(0.1) * rng.standard_normal(4 * D)
+        for _ in range(15):
+            pull = 0.1 * 4.0 * X.T @ (y - X @ (W.T @ w) / (4.0 * D)) / len(X)  # minus the gradient by the predictor
+            W, w = W + np.outer(w, pull), w + W @ pull
+        factor = np.linalg.cholesky(W.T @ W + w @ w * np.eye(D))
+        found.append([np.linalg.svd(x @ factor, compute_uv=False)[0] ** 2 / (len(x) * D) for x in (X, fresh)])
+    mean, error = np.mean(found, 0), np.std(found, 0, ddof=1) / np.sqrt(30)
+    expected = np.array([solve(net).sharpness[15], kernel_spectrum(net, fresh_inputs=True).outliers[15, 0]])
+    assert (abs(mean - expected) < 3 * error).all() and (error < 0.02 * expected).all()

@@ -208,6 +208,17 @@ def test_several_outliers_degenerate_spikes_and_none():
     assert_allclose(dm.outliers(duplicated.conditioned()).values, expected[1:2], rtol=1e-10)
 
 
+@both_forms
+def test_a_spike_at_the_threshold_is_no_outlier(form):
+    """theta = sigma c^(1/4) to all digits: whichever way rounding goes, only the edge of the bulk is there."""
+    ensembles = [dm.SpikedEnsemble(aspect=c, variance=v, left_gram=[[1.0]], right_gram=[[1.0]],
+                                   strengths=[[np.sqrt(v) * c**-0.25]])
+                 for c in np.geomspace(0.1, 8, 12) for v in (0.5, 1.0, 1.7)]  # fmt: skip
+    batch = jax.tree.map(lambda *x: jnp.stack(np.asarray(x, float)), *(in_form(e, form) for e in ensembles))
+    found = jax.vmap(lambda e: dm.outliers(e, max_outliers=1).values)(batch)
+    assert found.shape == (36, 1) and np.isnan(found).all()
+
+
 good = dict(aspect=1.0, variance=1.0, left_gram=np.eye(2), right_gram=np.eye(2), strengths=np.eye(2))
 
 

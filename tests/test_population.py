@@ -1,5 +1,7 @@
 """Restructured bulks against closed forms, polynomial roots, a second solver, and simulated matrices."""
 
+import itertools
+
 import numpy as np
 import pytest
 import sympy
@@ -7,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.optimize import brentq
 
 import dmftlib as dm
-from dmftlib.spectra.population import extensive_spikes, generalised_mp
+from dmftlib.spectra.population import extensive_spikes, generalised_mp, monotonic_branches
 
 
 def masses(law, count=300):
@@ -232,3 +234,13 @@ def test_points_on_the_support_are_refused():
             law.stieltjes(np.mean(law.edges[0]))
     with pytest.raises(ValueError, match="^z: got 0"):
         generalised_mp([1.0], [1.0], 0.5).stieltjes(0.0)
+
+
+@pytest.mark.parametrize("turns", [[0.4], [1e-5, 0.5], [0.3, 0.99999]])
+def test_branches_end_at_the_turning_points(turns):
+    class Image:
+        def slope(self, x):
+            return np.prod([x - turn for turn in turns], 0)
+
+    ends = [0.0, *turns, 1.0]
+    assert_allclose(monotonic_branches(Image(), 0.0, 1.0), list(itertools.pairwise(ends)), atol=1e-12)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "scripts"))
 import gpt  # noqa: E402
 import images  # noqa: E402
+import rotated_updates  # noqa: E402
 import trained  # noqa: E402
 from trained import Settings  # noqa: E402
 
@@ -260,6 +261,19 @@ def test_the_statistic_passes_noise_with_outliers_and_refuses_a_restructured_bul
     for M in noise[:10]:  # half and half: the larger ones are outliers of the smaller, too many of them
         ratio, outliers, refused = statistic(half * M)
         assert refused or outliers > n / 4
+
+
+def test_rotation_takes_away_what_an_update_knows():
+    """A quarter of M0 is damped, in random directions, and the bulk restructured; damped elsewhere it is not."""
+    rng, p = np.random.default_rng(0), 64
+    found = []
+    for seed in range(6):
+        M0, u = rng.normal(size=(p, p)) / np.sqrt(p), ortho_group.rvs(p, random_state=seed)[:, : p // 4]
+        found.append(rotated_updates.row(M0 - 0.8 * u @ (u.T @ M0), M0, rng))
+    mean = pd.DataFrame(found).mean()
+    assert abs(mean.overlap + 0.5) < 0.05
+    assert mean.S_trained > 2 and mean.S_rotated < 1.1
+    assert mean.excess_trained > 0.3 > 0.15 > mean.excess_rotated
 
 
 def test_a_matrix_without_a_bulk_gets_a_distance_all_the_same():

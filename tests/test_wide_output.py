@@ -138,6 +138,8 @@ def test_both_layers_trained_in_the_wide_limit(outputs, inputs):
         means.append(np.mean((sim.singular_values(0, 40)[:, :ours.shape[1]] - ours) ** 2) ** 0.5)
         errors.append(abs(sim.test_loss[:, 5].mean() / sol.test_loss[5] - 1))
     assert means[1] < 0.65 * means[0] and means[1] < 0.03 and errors[1] < 0.1
+    assert_allclose(sol.sharpness[0], 2 * net.init_variance)  # E is multiplied by a a^T and by M^T M, each the identity
+    assert_allclose(sol.sharpness[-1], 2 * float(law.edges[-1][1]) ** 2, rtol=1e-3)
 
 
 def test_modes_conserve_and_converge_where_they_should():

@@ -103,13 +103,35 @@ def by_run():
                seeds if isinstance(seeds, (str, int)) else span(seeds), len(rows), made["date"]]
 
 
+def mutants() -> list[dict]:
+    with open(BOOK / "_data/mutants.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def by_mutant():
+    yield ["File", "Mutants", "killed by fast tests", "killed by others", "not killed"]
+    found = mutants()
+    for name in [*dict.fromkeys(row["file"] for row in found), "all"]:
+        fates = [row["fate"] for row in found if name in ("all", row["file"])]
+        fast, killed = (sum(fate.startswith(what) for fate in fates) for what in ("killed by fast", "killed"))
+        yield [f"`{name}`" if name != "all" else name, len(fates), fast, killed - fast, len(fates) - killed]
+
+
+def by_survivor():
+    yield ["File, line", "Was", "Became", "Why no test sees it"]
+    for row in mutants():
+        if not row["fate"].startswith("killed"):
+            yield [f"`{row['file']}`, {row['line']}", f"`{row['was']}`", f"`{row['is']}`", row["reason"] or "not known"]
+
+
 class Claims(SphinxDirective):
-    required_arguments = 1  # chapters or runs
+    required_arguments = 1  # chapters, runs, mutants or survivors
 
     def run(self):
         for path in [*BOOK.glob("*.ipynb"), *(BOOK / "_data").glob("*.*")]:
             self.env.note_dependency(str(path))
-        head, *rows = {"chapters": by_chapter, "runs": by_run}[self.arguments[0]]()
+        kinds = {"chapters": by_chapter, "runs": by_run, "mutants": by_mutant, "survivors": by_survivor}
+        head, *rows = kinds[self.arguments[0]]()
         lines = [head, ["---"] * len(head), *rows]
         text = [" | ".join(re.sub(r"(?<!\\)\|", r"\\|", str(cell)) for cell in line) for line in lines]
         parent = nodes.container()

@@ -135,15 +135,14 @@ class RectangularLaw(eqx.Module):
     def cdf(self, x):
         """Fraction of the singular values at or below x, in closed form."""
         (low, high) = self.edges[0]
-        a, b = low**2, high**2
+        a, b, mean = low**2, high**2, low * high
         square = jnp.clip(jnp.asarray(checks.points("x", x), float), 0.0) ** 2
         inside = (square > a) & (square < b)
         y = jnp.where(inside, square, (a + b) / 2)
         root = jnp.sqrt((b - y) * (y - a))
         middle = (a + b) / 2 * jnp.arctan2(2 * y - a - b, 2 * root)
-        gap = jnp.sqrt(a * b) * jnp.arctan2((a + b) * y - 2 * a * b, 2 * jnp.sqrt(a * b) * root)
-        gap = jnp.where(a > 0, gap, 0.0)
-        total = jnp.pi / 2 * ((a + b) / 2 - jnp.sqrt(a * b))
+        gap = mean * jnp.arctan2((a + b) * y - 2 * a * b, 2 * mean * root)
+        total = jnp.pi / 2 * ((a + b) / 2 - mean)
         return jnp.where(inside, (root + middle - gap + total) / (2 * total), (square >= b).astype(float))
 
 
