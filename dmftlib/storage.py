@@ -59,7 +59,7 @@ def load(path):
     except FileNotFoundError:
         raise
     except Exception as error:  # BadZipFile, zlib.error, KeyError, OSError, NotImplementedError ...
-        raise ValueError(f"path: got {path}, damaged or no result ({error}); needed: a file of `save`") from error
+        raise ValueError(f"path: got {path}, damaged or no result; needed: a file of `save`") from error
     if (header.get("format"), header.get("dmftlib")) != (_FORMAT, version("dmftlib")):
         checks.fail("path", f"{path}, written by dmftlib {header.get('dmftlib')} ({header.get('format')})",
                     f"a file of dmftlib {version('dmftlib')} ({_FORMAT}): compute it again, or install that version")
