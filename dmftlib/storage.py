@@ -39,6 +39,7 @@ def save(result, path) -> Path:
     header = {"format": _FORMAT, "dmftlib": version("dmftlib"), "jax": jax.__version__, "numpy": np.__version__,
               "machine": platform.platform(), "date": datetime.datetime.now(datetime.UTC).isoformat(),
               "result": _described(result, arrays)}  # fmt: skip
+    header["arrays"] = len(arrays)
     part = path.with_name(path.name + ".part")
     try:
         with open(part, "wb") as file:
@@ -55,7 +56,7 @@ def load(path):
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:  # np.load(path) may leave it open
             header = dict(json.loads(str(file["header"])))
-            arrays = [file[f"a{i}"] for i in range(len(file.files) - 1)]
+            arrays = [file[f"a{i}"] for i in range(header.get("arrays", 0))]
     except FileNotFoundError:
         raise
     except Exception as error:  # BadZipFile, zlib.error, KeyError, OSError, NotImplementedError ...

@@ -5,7 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import dmftlib as dm
@@ -53,6 +53,7 @@ def test_simulations_come_back(tmp_path):
 
 @settings(max_examples=80, deadline=None)
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255), st.booleans())
+@example(where=0.9223598535890588, change=52, cut=False)  # the table of contents is one array short
 def test_a_file_with_any_byte_changed_or_cut_is_refused_or_the_same(whole, where, change, cut):
     """Most of a file is under a checksum; what is not (dates, padding) does not matter."""
     path, content = whole
