@@ -201,9 +201,9 @@ def test_several_outliers_degenerate_spikes_and_none():
         found = dm.outliers(in_form(independent([2.0, 0.5, 3.0, 2.0]), form))
         assert_allclose(found.values, expected, rtol=1e-10)
         assert np.all(np.isfinite(found.left_overlap)) and np.all(np.isfinite(found.right_overlap))
-        assert dm.outliers(in_form(independent([0.0, 0.0]), form)).values.shape == (0,)
-    duplicated = dm.SpikedEnsemble(aspect=1.0, variance=1.0, left_gram=np.ones((2, 2)), right_gram=np.ones((2, 2)),
-                                   strengths=np.full((2, 2), 0.5))  # the same spike four times, singular Grams
+        assert dm.outliers(in_form(independent([0.0] * 4), form)).values.shape == (0,)
+    duplicated = dm.SpikedEnsemble(aspect=1.0, variance=1.0, left_gram=np.ones((4, 4)), right_gram=np.ones((4, 4)),
+                                   strengths=np.full((4, 4), 1 / 8))  # the same spike sixteen times, singular Grams
     assert_allclose(dm.outliers(duplicated).values, expected[1:2], rtol=1e-10)
     assert_allclose(dm.outliers(duplicated.conditioned()).values, expected[1:2], rtol=1e-10)
 

@@ -133,9 +133,8 @@ def same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("settings", [
-    MLP, pytest.param(CNN, marks=pytest.mark.slow), pytest.param(GPT, marks=pytest.mark.slow)],
-    ids=lambda s: s["network"])
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [MLP, CNN, GPT], ids=lambda s: s["network"])
 def test_a_run_interrupted_anywhere_ends_as_the_one_left_alone(settings, tmp_path, monkeypatch):
     settings, make_task = Settings(**settings), MAKE[settings["network"]]
     alone = trained.train(settings, make_task)
@@ -205,6 +204,7 @@ def changes(settings, chunks=12):
     return pd.Series({name: trained.rms(after[name] - start[name]) for name in start if name != "position"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings, widths, growth", [({**MLP, "batch": 32}, (64, 512), 3.0), (GPT, (32, 128), 1.5)],
                          ids=lambda s: s["network"] if isinstance(s, dict) else None)
 def test_coordinate_check(settings, widths, growth, monkeypatch):
