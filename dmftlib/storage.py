@@ -16,7 +16,7 @@ import numpy as np
 from . import checks
 from .activations import Activation, activation
 
-_FORMAT = "dmftlib result 1"
+_FORMAT = "dmftlib result 2"
 
 
 def save(result, path) -> Path:
@@ -56,7 +56,7 @@ def load(path):
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:  # np.load(path) may leave it open
             header = dict(json.loads(str(file["header"])))
-            arrays = [file[f"a{i}"] for i in range(header.get("arrays", 0))]
+            arrays = [file[f"a{i}"] for i in range(header.get("arrays", 0))]  # none in format 1, refused below
     except FileNotFoundError:
         raise
     except Exception as error:  # BadZipFile, zlib.error, KeyError, OSError, NotImplementedError ...

@@ -324,6 +324,7 @@ def command_line(description: str, defaults: dict, networks: tuple, plan: list, 
         table += [dataclasses.asdict(settings) | row for row in rows]
         if options["plan"] or options["result"]:
             protocol.save(options["result"] or result, pd.DataFrame(table), 4, runs=len(runs), jax=jax.__version__,
+                          registered=options["plan"],
                           complete=settings is runs[-1], **provenance())
     if not options["plan"] and not options["result"]:
         print(pd.DataFrame(table).to_string())
