@@ -16,6 +16,10 @@ export JAX_PLATFORMS := cpu
 export JAX_ENABLE_X64 := 1
 export OPENBLAS_NUM_THREADS := 1
 export PYTHONWARNINGS := ignore::DeprecationWarning
+# What is compiled is kept: by the tests for the notebooks, by one process for the next, by a first run for later ones.
+export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/_build/jax_cache
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
+export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES := -1
 
 .PHONY: book test fast oldest newest lint zip pdf student sliders figures notebooks clean
 .DEFAULT_GOAL := book
@@ -26,65 +30,56 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 book: $(READY)
-	$(BIN)/python scripts/execute_book.py _build/.jupyter_cache
+	$(BIN)/python -m tools.execute_book _build/.jupyter_cache
 	$(BIN)/jupyter-book build . --all -W --keep-going
-	$(BIN)/python scripts/check_site.py _build/html
+	$(BIN)/python -m tools.check_site _build/html
 
 test: $(READY) lint
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules --cov
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules -m "not slow" --cov
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests -m slow
 	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 -n 2 --dist loadfile book
 
-# What is compiled is kept: the first run in a new clone takes three and a half minutes on two cores, later ones less than two.
-fast: export JAX_COMPILATION_CACHE_DIR := $(CURDIR)/_build/jax_cache
-fast: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS := 0
-fast: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES := -1
 fast: $(READY)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests dmftlib --doctest-modules -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m tools.check_style
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # The library alone, in an environment of its own, that is made anew each time.
-CORE := $(addprefix tests/test_,activations.py bulk.py population.py gaussian.py outliers.py deep_linear.py \
+CORE := $(addprefix tests/library/test_,activations.py bulk.py population.py gaussian.py outliers.py deep_linear.py \
           nonlinear.py wide_output.py ntk.py critical.py compare.py simulate.py empirical.py sweep.py storage.py bad_input.py)
 oldest: PINS = sed -n '/^dependencies/,/^]/s/.*"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml
 newest: PINS = true
 oldest newest:
 	$(PYTHON) -m venv --clear .venv-$@
 	$(PINS) > .venv-$@/pins.txt && cat .venv-$@/pins.txt
-	.venv-$@/bin/python -m pip install --quiet --constraint .venv-$@/pins.txt . pytest pytest-xdist hypothesis sympy matfree
+	.venv-$@/bin/python -m pip install --quiet --constraint .venv-$@/pins.txt . pytest pytest-xdist hypothesis sympy beartype
 	.venv-$@/bin/python -m pip list
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 .venv-$@/bin/python -m pytest -n 2 $(CORE) -m "not slow" -o filterwarnings=default
 
 zip: $(READY)
 	test -f _build/html/index.html || { echo "no site: make book"; exit 1; }
-	$(BIN)/python -c "import shutil; print(shutil.make_archive('_build/spectral-dynamics', 'zip', '_build', 'html'))"
+	cd _build && ../$(BIN)/python -m zipfile -c spectral-dynamics.zip html && echo _build/spectral-dynamics.zip
 
 pdf: $(READY)
-	$(BIN)/python scripts/make_pdf.py _build/html _build/pdf
+	$(BIN)/python -m tools.make_pdf _build/html _build/pdf
 
 student: $(READY)
-	$(BIN)/python scripts/student_edition.py _build/student
+	$(BIN)/python -m tools.student_edition _build/student
 
 sliders: $(READY)
-	$(BIN)/python scripts/sliders.py
+	$(BIN)/python -m tools.sliders
 
 # The outputs and figures committed are those of the code committed. `make test` compares both with a fresh run, in which
 # book/conftest.py puts book/figure_check.py in the place of matplotlib's inline backend.
 figures notebooks: export MPLBACKEND = module://figure_check
 figures notebooks: export FIGURES = store
-define WITHOUT_TIMES
-import nbformat, sys
-for path in sys.argv[1:]:
-    notebook = nbformat.read(path, 4)
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
-    nbformat.write(notebook, path)
-endef
-figures notebooks: export WITHOUT_TIMES := $(WITHOUT_TIMES)
 figures notebooks: $(READY)
 	cd book && for n in $(notdir $(NOTEBOOKS)); do echo $$n; ../$(BIN)/jupyter execute --inplace $$n || exit 1; done
-	$(BIN)/python -c "$$WITHOUT_TIMES" $(NOTEBOOKS)
+	$(BIN)/python -m tools.without_times $(NOTEBOOKS)
 
 clean:
 	rm -rf _build

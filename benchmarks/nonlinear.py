@@ -1,9 +1,11 @@
-"""What the theory of nonlinear networks costs: beside its response form, simulation, and the same algorithm in NumPy.
+"""What the theory of nonlinear networks costs: beside its response form, simulation,
+and the same algorithm in NumPy.
 
-    python benchmarks/nonlinear.py [--quick] [part ...]      parts: forms simulation plain million scaling
+    python -m benchmarks.nonlinear [--quick] [part ...]      parts: forms simulation plain million scaling
 
-Ratios within one run; compilation is timed apart, as the first call. Writes book/_data/nonlinear_benchmark.csv, unless
---quick, which only tries every part at a tiny size.
+Ratios within one run; compilation is timed apart, as the first call. Writes
+book/_data/nonlinear_benchmark.csv, unless --quick, which only tries every part at a
+tiny size.
 """
 
 import argparse
@@ -16,21 +18,35 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "book"))
-import protocol  # noqa: E402
+from experiments import protocol
 
 
 def plain(net, sites, seed, tolerance=1e-4):
     """Level 1 by conditioning, in NumPy with arrays that grow.
 
-    Returns predictions (steps+1, P, K), and for each block of queries the sizes of its bases and its new directions.
+    Returns predictions (steps+1, P, K), and for each block of queries the sizes of its
+    bases and its new directions.
 
-    A matrix is its forward queries (orthonormal, with images), its backward queries likewise, and the spikes in the
-    coordinates of both. Fresh directions are made orthonormal to all that is known of their space.
+    A matrix is its forward queries (orthonormal, with images), its backward queries
+    likewise, and the spikes in the coordinates of both. Fresh directions are made
+    orthonormal to all that is known of their space.
     """
-    rng, phi, slope = np.random.default_rng(seed), np.tanh, lambda h: 1 - np.tanh(h) ** 2
-    L, (P, K), targets, x = net.hidden_layers, net.targets.shape, np.asarray(net.targets), np.asarray(net.inputs)
-    gamma0, deviation, learning_rate = net.gamma0, net.init_variance**0.5, net.learning_rate
+    rng, phi, slope = (
+        np.random.default_rng(seed),
+        np.tanh,
+        lambda h: 1 - np.tanh(h) ** 2,
+    )
+    L, (P, K), targets, x = (
+        net.hidden_layers,
+        net.targets.shape,
+        np.asarray(net.targets),
+        np.asarray(net.inputs),
+    )
+    gamma0, deviation, learning_rate = (
+        net.gamma0,
+        net.init_variance**0.5,
+        net.learning_rate,
+    )
 
     def unit(rows, known):
         """The rows made orthonormal, and orthogonal to what is known."""
@@ -48,32 +64,55 @@ def plain(net, sites, seed, tolerance=1e-4):
         return known
 
     known = [np.ones((1, sites)) for _ in range(L)]
-    known[0] = np.append(known[0], unit(rng.standard_normal((min(x.shape), sites)), known[0]), 0)
+    known[0] = np.append(
+        known[0], unit(rng.standard_normal((min(x.shape), sites)), known[0]), 0
+    )
     gram = x @ x.T / x.shape[1]
     values, vectors = np.linalg.eigh(gram)
-    h1 = deviation * (vectors * np.sqrt(np.maximum(values, 0)))[:, -min(x.shape) :] @ known[0][1:]
-    queries = [[np.zeros((0, sites))] * 2 for _ in range(L - 1)]  # orthonormal, backward and forward
+    h1 = (
+        deviation
+        * (vectors * np.sqrt(np.maximum(values, 0)))[:, -min(x.shape) :]
+        @ known[0][1:]
+    )
+    queries = [
+        [np.zeros((0, sites))] * 2 for _ in range(L - 1)
+    ]  # orthonormal, backward and forward
     images = [[np.zeros((0, sites))] * 2 for _ in range(L - 1)]
-    spikes, largest, sizes = [np.zeros((0, 0)) for _ in range(L - 1)], np.zeros((L - 1, 2)), []
+    spikes, largest, sizes = (
+        [np.zeros((0, 0)) for _ in range(L - 1)],
+        np.zeros((L - 1, 2)),
+        [],
+    )
 
     def answer(m, side, rows):
-        """Matrix m (side 1: forward, 0: backward) times the rows: images, and coordinates."""
+        """Matrix m (side 1: forward, 0: backward) times the rows: images, and
+        coordinates.
+        """
         here, there = (m, m + 1) if side else (m + 1, m)
         largest[m, side] = max(largest[m, side], (rows**2).mean(1).max())
         before = len(queries[m][side])
-        queries[m][side] = grown(queries[m][side], rows, tolerance**2 * largest[m, side])
+        queries[m][side] = grown(
+            queries[m][side], rows, tolerance**2 * largest[m, side]
+        )
         new = queries[m][side][before:]
         known[here] = grown(known[here], rows, tolerance**2 * largest[m, side])
         if len(new):
             fresh = unit(rng.standard_normal((len(new), sites)), known[there])
             known[there] = np.append(known[there], fresh, 0)
             shared = new @ images[m][1 - side].T / sites
-            images[m][side] = np.append(images[m][side], shared @ queries[m][1 - side] + deviation * fresh, 0)
-        spikes[m] = np.pad(spikes[m], [(0, len(q) - n) for q, n in zip(queries[m], spikes[m].shape, strict=True)])
+            images[m][side] = np.append(
+                images[m][side], shared @ queries[m][1 - side] + deviation * fresh, 0
+            )
+        spikes[m] = np.pad(
+            spikes[m],
+            [(0, len(q) - n) for q, n in zip(queries[m], spikes[m].shape, strict=True)],
+        )
         sizes.append((len(known[here]), len(known[there]), len(new)))
         coordinates = rows @ queries[m][side].T / sites
         theta = spikes[m] if side else spikes[m].T
-        return coordinates @ images[m][side] + coordinates @ theta.T @ queries[m][1 - side], coordinates
+        return coordinates @ images[m][side] + coordinates @ theta.T @ queries[m][
+            1 - side
+        ], coordinates
 
     predictions = []
     for t in range(net.steps + 1):
@@ -83,7 +122,9 @@ def plain(net, sites, seed, tolerance=1e-4):
             h.append(image)
         top = phi(h[-1])
         if t == 0:
-            w = deviation * unit(rng.standard_normal((K, sites)), grown(known[-1], top, 1e-8))
+            w = deviation * unit(
+                rng.standard_normal((K, sites)), grown(known[-1], top, 1e-8)
+            )
             known[-1] = np.append(known[-1], w / deviation, 0)
         predictions.append(top @ w.T / sites / gamma0)
         rates = learning_rate * gamma0 / P * (targets - predictions[-1])
@@ -93,8 +134,16 @@ def plain(net, sites, seed, tolerance=1e-4):
             g = slope(h[m])[:, None] * image.reshape(P, K, sites)
         for m in range(L - 1):
             pushed = (rates[:, :, None] * left[m].reshape(P, K, -1)).sum(1)
-            forward = np.pad(right[m], ((0, 0), (0, len(queries[m][1]) - right[m].shape[1])))
-            spikes[m] = np.pad(spikes[m], [(0, len(q) - n) for q, n in zip(queries[m], spikes[m].shape, strict=True)])
+            forward = np.pad(
+                right[m], ((0, 0), (0, len(queries[m][1]) - right[m].shape[1]))
+            )
+            spikes[m] = np.pad(
+                spikes[m],
+                [
+                    (0, len(q) - n)
+                    for q, n in zip(queries[m], spikes[m].shape, strict=True)
+                ],
+            )
             spikes[m] += pushed.T @ forward
         h1 = h1 + gram @ np.einsum("mk,mks->ms", rates, g)
         w = w + rates.T @ top
@@ -102,13 +151,18 @@ def plain(net, sites, seed, tolerance=1e-4):
 
 
 def products_alone(sizes, sites, count):
-    """Seconds of the products with bases that no such program can leave out: `count` queries over their basis and as
-    many answers out of theirs; and new directions made orthogonal, twice where they are asked, once where answered."""
+    """Seconds of the products with bases that no such program can leave out: `count`
+    queries over their basis and as many answers out of theirs; and new directions made
+    orthogonal, twice where they are asked, once where answered.
+    """
     rng = np.random.default_rng(0)
-    basis, rows = rng.standard_normal((max(map(max, sizes)), sites)), rng.standard_normal((count, sites))
+    basis, rows = (
+        rng.standard_normal((max(map(max, sizes)), sites)),
+        rng.standard_normal((count, sites)),
+    )
     start = time.perf_counter()
     for here, there, new in sizes:
-        coordinates = rows @ basis[:max(here, there)].T
+        coordinates = rows @ basis[: max(here, there)].T
         coordinates[:, :there] @ basis[:there]
         few = coordinates[:new]
         few[:, :here] @ basis[:here]
@@ -121,8 +175,14 @@ def network(steps, samples, layers=2, outputs=1, **changes):
     import dmftlib as dm
 
     rng = np.random.default_rng(0)
-    settings = dict(inputs=rng.standard_normal((samples, 25)), targets=rng.choice([-1.0, 1.0], (samples, outputs)),
-                    hidden_layers=layers, gamma0=1.0, learning_rate=0.1, steps=steps)  # fmt: skip
+    settings = dict(
+        inputs=rng.standard_normal((samples, 25)),
+        targets=rng.choice([-1.0, 1.0], (samples, outputs)),
+        hidden_layers=layers,
+        gamma0=1.0,
+        learning_rate=0.1,
+        steps=steps,
+    )
     return dm.Nonlinear(**settings | changes)
 
 
@@ -143,12 +203,22 @@ def forms(quick):
     net = network(4 if quick else 20, 2, gamma0=2.0, learning_rate=0.2)
     cost = {}
     for form in ("conditioning", "response"):
-        first, seconds, solution = timed(lambda form=form: dm.solve(net, samples=512 if quick else 4096, batches=8,
-                                                                    form=form))  # fmt: skip
-        error = float(np.sqrt(np.mean(np.asarray(solution.standard_error("predictions"))[1:] ** 2)))
+        first, seconds, solution = timed(
+            lambda form=form: dm.solve(
+                net, samples=512 if quick else 4096, batches=8, form=form
+            )
+        )
+        error = float(
+            np.sqrt(
+                np.mean(np.asarray(solution.standard_error("predictions"))[1:] ** 2)
+            )
+        )
         cost[form] = seconds * error**2
         yield dict(what=form, seconds=seconds, first_call=first, standard_error=error)
-    yield dict(what="response form / conditioning at equal error", ratio=cost["response"] / cost["conditioning"])
+    yield dict(
+        what="response form / conditioning at equal error",
+        ratio=cost["response"] / cost["conditioning"],
+    )
 
 
 def simulation(quick):
@@ -163,13 +233,23 @@ def simulation(quick):
         return solution, np.asarray(solution.outliers(1).values)
 
     first, seconds, (solution, outliers) = timed(theory)
-    yield dict(what="both levels, outliers at all steps", seconds=seconds, first_call=first,
-               standard_error=float(np.max(solution.standard_error("predictions"))))  # fmt: skip
+    yield dict(
+        what="both levels, outliers at all steps",
+        seconds=seconds,
+        first_call=first,
+        standard_error=float(np.max(solution.standard_error("predictions"))),
+    )
     start = time.perf_counter()
-    one = dm.simulate(net, width=width, seeds=1, spectra_at=(0, steps // 2, steps), progress=False)
+    one = dm.simulate(
+        net, width=width, seeds=1, spectra_at=(0, steps // 2, steps), progress=False
+    )
     simulated = time.perf_counter() - start
-    yield dict(what=f"one network of N = {width}, three spectra", seconds=simulated, ratio=simulated / seconds,
-               standard_error=float(np.max(np.abs(one.predictions[0] - solution.predictions))))  # fmt: skip
+    yield dict(
+        what=f"one network of N = {width}, three spectra",
+        seconds=simulated,
+        ratio=simulated / seconds,
+        standard_error=float(np.max(np.abs(one.predictions[0] - solution.predictions))),
+    )
 
 
 def plain_numpy(quick):
@@ -177,27 +257,54 @@ def plain_numpy(quick):
     import dmftlib as dm
 
     sites, net = (256, network(3, 4, 3)) if quick else (4096, network(100, 10, 3))
-    first, seconds, solution = timed(lambda: dm.solve(net, samples=sites, batches=1, throw=False))
+    first, seconds, solution = timed(
+        lambda: dm.solve(net, samples=sites, batches=1, throw=False)
+    )
     yield dict(what="library", seconds=seconds, first_call=first)
     start = time.perf_counter()
     predictions, sizes = plain(net, sites, 0)
     took = time.perf_counter() - start
     alone = products_alone(sizes, sites, len(net.inputs))
     difference = float(np.max(np.abs(predictions - solution.predictions)))
-    yield dict(what="the same algorithm in NumPy", seconds=took, ratio=took / seconds, standard_error=difference)
-    yield dict(what="its products with bases alone, in NumPy", seconds=alone, ratio=alone / seconds)
+    yield dict(
+        what="the same algorithm in NumPy",
+        seconds=took,
+        ratio=took / seconds,
+        standard_error=difference,
+    )
+    yield dict(
+        what="its products with bases alone, in NumPy",
+        seconds=alone,
+        ratio=alone / seconds,
+    )
 
 
 def million(quick):
-    """Networks of N = 10^6 and 10^7, each in a process of its own so that its memory can be seen."""
-    for width, calls in ((10_000, 2), (20_000, 1)) if quick else ((1_000_000, 2), (10_000_000, 1)):
-        code = (f"import sys; sys.path.insert(0, 'benchmarks'); import nonlinear; nonlinear.very_wide({width}, "
-                f"{5 if quick else 50}, {calls})")  # fmt: skip
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                              cwd=Path(__file__).parent.parent)  # fmt: skip
+    """Networks of N = 10^6 and 10^7, each in a process of its own so that its memory
+    can be seen.
+    """
+    for width, calls in (
+        ((10_000, 2), (20_000, 1)) if quick else ((1_000_000, 2), (10_000_000, 1))
+    ):
+        code = (
+            f"from benchmarks import nonlinear; nonlinear.very_wide({width}, "
+            f"{5 if quick else 50}, {calls})"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent.parent,
+        )
         first, *seconds, gigabytes, loss = map(float, done.stdout.split())
-        yield dict(what=f"matrix-free, N = {width}", first_call=first, gigabytes=gigabytes, loss=loss,
-                   **(dict(seconds=seconds[0]) if seconds else {}))  # fmt: skip
+        yield dict(
+            what=f"matrix-free, N = {width}",
+            first_call=first,
+            gigabytes=gigabytes,
+            loss=loss,
+            **(dict(seconds=seconds[0]) if seconds else {}),
+        )
 
 
 def very_wide(width, steps, calls):
@@ -206,22 +313,48 @@ def very_wide(width, steps, calls):
     net, took = network(steps, 4), []
     for _ in range(calls):
         start = time.perf_counter()
-        one = dm.simulate(net, width=width, seeds=1, matrix_free=True, dtype="float32", tolerance=1e-3, progress=False)
+        one = dm.simulate(
+            net,
+            width=width,
+            seeds=1,
+            matrix_free=True,
+            dtype="float32",
+            tolerance=1e-3,
+            progress=False,
+        )
         took.append(time.perf_counter() - start)
-    print(*took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, one.train_loss[0, -1])
+    print(
+        *took,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        one.train_loss[0, -1],
+    )
 
 
 def scaling(quick):
-    """Time of level 1 against steps, samples of the data and sampled sites, around T = 50, P = 4, 4,096 sites."""
+    """Time of level 1 against steps, samples of the data and sampled sites, around T =
+    50, P = 4, 4,096 sites.
+    """
     import dmftlib as dm
 
-    base = dict(steps=4, samples=2, sites=256) if quick else dict(steps=50, samples=4, sites=4096)
-    for name, factors in (("steps", (0.5, 1, 2, 4)), ("samples", (0.5, 1, 2, 4)), ("sites", (1, 2, 4, 8))):
+    base = (
+        dict(steps=4, samples=2, sites=256)
+        if quick
+        else dict(steps=50, samples=4, sites=4096)
+    )
+    for name, factors in (
+        ("steps", (0.5, 1, 2, 4)),
+        ("samples", (0.5, 1, 2, 4)),
+        ("sites", (1, 2, 4, 8)),
+    ):
         sizes, took = [], []
         for factor in factors[:2] if quick else factors:
             at = base | {name: int(base[name] * factor)}
             net = network(at["steps"], at["samples"])
-            _, seconds, _ = timed(lambda net=net, at=at: dm.solve(net, samples=at["sites"], batches=1, throw=False))
+            _, seconds, _ = timed(
+                lambda net=net, at=at: dm.solve(
+                    net, samples=at["sites"], batches=1, throw=False
+                )
+            )
             yield dict(what=f"{name} = {at[name]}", seconds=seconds)
             sizes.append(at[name])
             took.append(seconds)
@@ -229,7 +362,13 @@ def scaling(quick):
         yield dict(what=f"exponent of the time in {name}", exponent=float(exponent))
 
 
-PARTS = dict(forms=forms, simulation=simulation, plain=plain_numpy, million=million, scaling=scaling)
+PARTS = dict(
+    forms=forms,
+    simulation=simulation,
+    plain=plain_numpy,
+    million=million,
+    scaling=scaling,
+)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -240,9 +379,28 @@ if __name__ == "__main__":
     for part in chosen.parts:
         for row in PARTS[part](chosen.quick):
             rows.append(dict(part=part) | row)
-            print(*(f"{k} {v:.3g}" if isinstance(v, float) else v for k, v in rows[-1].items()), sep=", ", flush=True)
+            print(
+                *(
+                    f"{k} {v:.3g}" if isinstance(v, float) else v
+                    for k, v in rows[-1].items()
+                ),
+                sep=", ",
+                flush=True,
+            )
     if not chosen.quick:
-        processor = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                          if line.startswith("model name")), "unknown")  # fmt: skip
-        protocol.save("nonlinear_benchmark", pd.DataFrame(rows), digits=3, script="benchmarks/nonlinear.py",
-                      processor=processor, parts=chosen.parts)  # fmt: skip
+        processor = next(
+            (
+                line.split(":")[1].strip()
+                for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            "unknown",
+        )
+        protocol.save(
+            "nonlinear_benchmark",
+            pd.DataFrame(rows),
+            digits=3,
+            script="benchmarks/nonlinear.py",
+            processor=processor,
+            parts=chosen.parts,
+        )

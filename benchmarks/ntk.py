@@ -1,37 +1,43 @@
-"""The neural tangent kernel's spectra along 100 steps of training, beside one simulated network at the same steps.
+"""The neural tangent kernel's spectra along 100 steps of training, beside one simulated
+network at the same steps.
 
-Writes book/_data/ntk_benchmark.csv: seconds of the theory (all steps, warm) and of the eigenvalues of one network of
-P = 3000 samples (D = 2000, two hidden layers), and how far the two spectra are apart. On an idle machine:
-python benchmarks/ntk.py [--quick]
+Writes book/_data/ntk_benchmark.csv: seconds of the theory (all steps, warm) and of the
+eigenvalues of one network of P = 3000 samples (D = 2000, two hidden layers), and how
+far the two spectra are apart. On an idle machine: python -m benchmarks.ntk [--quick]
 """
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "book"))
-import protocol  # noqa: E402
+import dmftlib as dm
+from dmftlib.spectra.ntk import kernel_spectrum
+from experiments import protocol
 
-import dmftlib as dm  # noqa: E402
-from dmftlib.spectra.ntk import kernel_spectrum  # noqa: E402
-
-SETTING = dict(hidden_layers=2, width_ratio=0.8, sample_ratio=1.5, gamma0=3.0, init_variance=0.5, label_noise=0.2,
-               learning_rate=0.05, steps=100)  # fmt: skip
+SETTING = dict(
+    hidden_layers=2,
+    width_ratio=0.8,
+    sample_ratio=1.5,
+    gamma0=3.0,
+    init_variance=0.5,
+    label_noise=0.2,
+    learning_rate=0.05,
+    steps=100,
+)
 
 
 def main(samples: int):
     net = dm.DeepLinear(**SETTING)
-    capacity = dm.solve(net).trajectory.layers[0].left_queries.shape[1]
     start = time.perf_counter()
-    kernel_spectrum(net, capacity)
+    kernel_spectrum(net, dm.solve(net).few_directions)
     first, start = time.perf_counter() - start, time.perf_counter()
-    spectrum = kernel_spectrum(net, capacity)
+    spectrum = kernel_spectrum(net, dm.solve(net).few_directions)
     theory = time.perf_counter() - start
-    x = np.concatenate([spectrum.edge[t] * np.linspace(0, 1, 400)[1:] for t in (0, 50, 100)])
+    x = np.concatenate(
+        [spectrum.edge[t] * np.linspace(0, 1, 400)[1:] for t in (0, 50, 100)]
+    )
     start = time.perf_counter()
     spectrum.density(x, 100)
     density = (time.perf_counter() - start) / len(x)
@@ -43,16 +49,36 @@ def main(samples: int):
         found = dm.simulate(net, dim=dim, seeds=1, progress=False, **options)
         return time.perf_counter() - start, found
 
-    training, without_kernels = simulated(ntk=False)[0], simulated(spectra_at=at, ntk=False)[0]
+    training, without_kernels = (
+        simulated(ntk=False)[0],
+        simulated(spectra_at=at, ntk=False)[0],
+    )
     with_kernels, simulation = simulated(spectra_at=at)
-    eigenvalues = (with_kernels - without_kernels) * 101 / len(at)  # timed at five of the steps
+    eigenvalues = (
+        (with_kernels - without_kernels) * 101 / len(at)
+    )  # timed at five of the steps
     top = np.array([simulation.ntk_eigenvalues(t)[0, 0] for t in at])
     apart = np.abs(top / np.fmax(spectrum.edge, spectrum.outliers[:, 0])[list(at)] - 1)
-    row = dict(samples=samples, dim=dim, theory_first_call=first, theory=theory, density_per_point=density,
-               training=training, eigenvalues=eigenvalues, ratio=(training + eigenvalues) / theory,
-               largest_distance=apart.max(), last_distance=apart[-1])
+    row = dict(
+        samples=samples,
+        dim=dim,
+        theory_first_call=first,
+        theory=theory,
+        density_per_point=density,
+        training=training,
+        eigenvalues=eigenvalues,
+        ratio=(training + eigenvalues) / theory,
+        largest_distance=apart.max(),
+        last_distance=apart[-1],
+    )
     print(row)
-    protocol.save("ntk_benchmark", pd.DataFrame([row]), digits=3, script="benchmarks/ntk.py", setting=SETTING)
+    protocol.save(
+        "ntk_benchmark",
+        pd.DataFrame([row]),
+        digits=3,
+        script="benchmarks/ntk.py",
+        setting=SETTING,
+    )
 
 
 if __name__ == "__main__":

@@ -1,24 +1,23 @@
-"""The theory's densities beside the singular values of one simulated network of width 4000, at six steps.
+"""The theory's densities beside the singular values of one simulated network of width
+4000, at six steps.
 
-python benchmarks/wide_output.py writes book/_data/wide_benchmark.csv: for each step a row with the Kolmogorov distance,
-the edges and the ends of the spectrum, and the times that the theory and the SVD took (a few minutes on one core).
+python -m benchmarks.wide_output writes book/_data/wide_benchmark.csv: for each step a
+row with the Kolmogorov distance, the edges and the ends of the spectrum, and the times
+that the theory and the SVD took (a few minutes on one core).
 """
 
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "book")]
-import protocol  # noqa: E402
+from dmftlib import solve
+from dmftlib.networks import WideOutput
+from experiments import protocol
 
-from dmftlib import solve  # noqa: E402
-from dmftlib.networks import WideOutput  # noqa: E402
-
-NET = WideOutput(output_ratio=0.25, input_ratio=0.5, target_variance=6.0, learning_rate=0.2, steps=20)
+NET = WideOutput(
+    output_ratio=0.25, input_ratio=0.5, target_variance=6.0, learning_rate=0.2, steps=20
+)
 WIDTH, STEPS, BINS = 4000, (0, 1, 2, 4, 8, 20), 40
 
 
@@ -39,18 +38,35 @@ def main():
             law.density(grid)
             end = time.perf_counter()
             reached, ranks = np.asarray(law.cdf(values)), np.arange(D + 1) / D
-            rows.append(dict(step=t, bulks=len(law.edges), low=low, smallest=values[0], high=high, largest=values[-1],
-                             kolmogorov=max(np.abs(reached - ranks[1:]).max(), np.abs(reached - ranks[:-1]).max()),
-                             seconds_svd=middle - start, seconds_theory=end - middle))
+            rows.append(
+                dict(
+                    step=t,
+                    bulks=len(law.edges),
+                    low=low,
+                    smallest=values[0],
+                    high=high,
+                    largest=values[-1],
+                    kolmogorov=max(
+                        np.abs(reached - ranks[1:]).max(),
+                        np.abs(reached - ranks[:-1]).max(),
+                    ),
+                    seconds_svd=middle - start,
+                    seconds_theory=end - middle,
+                )
+            )
             print(rows[-1], flush=True)
             count, ends = np.histogram(values, BINS)
             width = ends[1] - ends[0]
-            histograms += [dict(step=t, left=x, width=width, density=n / D / width)
-                           for x, n in zip(ends[:-1], count, strict=True)]
+            histograms += [
+                dict(step=t, left=x, width=width, density=n / D / width)
+                for x, n in zip(ends[:-1], count, strict=True)
+            ]
         M = M + NET.learning_rate * NET.gamma0 * a.T @ (target - a @ M / NET.gamma0)
     provenance = dict(script="benchmarks/wide_output.py", width=N, network=repr(NET))
     protocol.save("wide_benchmark", pd.DataFrame(rows), **provenance)
-    protocol.save("wide_benchmark_histograms", pd.DataFrame(histograms), bins=BINS, **provenance)
+    protocol.save(
+        "wide_benchmark_histograms", pd.DataFrame(histograms), bins=BINS, **provenance
+    )
 
 
 if __name__ == "__main__":

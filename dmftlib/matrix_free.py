@@ -1,27 +1,46 @@
-"""Exact simulation of wide nonlinear networks without their N x N matrices: the conditioning run at S = N sites."""
+"""Exact simulation of wide nonlinear networks without their N x N matrices: the
+conditioning run at S = N sites.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from . import checks
+from . import _checks
+from .history import WeightHistory
 from .networks import Nonlinear
 from .simulations.nonlinear import NonlinearSimulation
-from .spectra.trajectory import outliers_by_step, pooled
+from .spectra.outliers import outliers_by_step
 from .training import nonlinear
-from .training.conditioning import rounded
+from .training.sites import rounded
 
-_PILOT = 8192  # the width of the network that tells how many directions a wider one will need
+# the width of the network that tells how many directions a wider one will need
+_PILOT = 8192
 
 
-def simulate_matrix_free(net: Nonlinear, width: int = 2000, seeds: int = 8, seed: int = 0, spectra_at=(),
-                         progress: bool = True, dtype: str = "float64", tolerance: float | None = None,
-                         rank: int | None = None) -> NonlinearSimulation:  # fmt: skip
-    """`simulate(..., matrix_free=True)`: networks known only as far as their training asks for them.
+def simulate_matrix_free(
+    net: Nonlinear,
+    width: int = 2000,
+    seeds: int = 8,
+    seed: int = 0,
+    spectra_at=(),
+    progress: bool = True,
+    dtype: str = "float64",
+    tolerance: float | None = None,
+    rank: int | None = None,
+) -> NonlinearSimulation:
+    """`simulate(..., matrix_free=True)`: networks known only as far as their training
+    asks for them.
 
-    The distribution is that of `simulate_nonlinear`, memory proportional to the width; see `training.conditioning`.
-    Queries are taken as dependent where less than `tolerance` of them is new. Singular values recorded are those past
-    the edge of the bulk.
+    The distribution is that of `simulate_nonlinear`, memory proportional to the width;
+    see `training.queries`. Queries are taken as dependent where less than
+    `tolerance` of them is new. Singular values recorded are those past the edge of the
+    bulk.
 
     Raises ValueError where the queries need more than `rank` directions.
 
@@ -30,42 +49,113 @@ def simulate_matrix_free(net: Nonlinear, width: int = 2000, seeds: int = 8, seed
     >>> bool(one.train_loss[0, 3] < one.train_loss[0, 0])
     True
     """
-    width = checks.integer("width", width, 1)
-    checks.choice("dtype", dtype, ("float32", "float64"))
-    tolerance = (1e-3 if dtype == "float32" else 1e-6) if tolerance is None else checks.positive("tolerance", tolerance)
+    width = _checks.integer("width", width, 1)
+    _checks.choice("dtype", dtype, ("float32", "float64"))
+    if tolerance is None:
+        tolerance = 1e-3 if dtype == "float32" else 1e-6
+    _checks.positive("tolerance", tolerance)
     most, guess = nonlinear.rank_guess(net)
-    cap = most if rank is None else min(checks.integer("rank", rank, 1), most)
-
-    def run(number, room, sites=width):
-        return nonlinear.train(net, (seed, number), sites=sites, room=room, tolerance=tolerance, matched=False,
-                               dtype=dtype)  # fmt: skip
-
-    def fitted(number, rank, sites):
-        """A run with room for all directions, and that room."""
-        room = nonlinear.room_for(net, min(rank, sites), sites)
-        one = run(number, room, sites)
-        if bool(one.full) and rank >= cap:
-            checks.fail("rank", rank, "room for more directions: a larger rank or tolerance")
-        return fitted(number, min(2 * rank, cap), sites) if bool(one.full) else (one, room)
-
-    first, room = fitted(0, min(guess, cap), min(width, _PILOT))
-    if width > _PILOT:  # as much room as the pilot has used, and a little more
-        used = np.append(np.max(first.ranks, initial=1), first.used)
-        room, first = tuple(rounded(int(1.05 * n)) for n in used), None
-    records, values = [], []
-    with tqdm(total=seeds, desc=f"simulating N = {width}", delay=5, disable=not progress) as bar:
-        for number in range(seeds):
-            one = run(number, room) if number or first is None else first
-            if bool(one.full):
-                one, room = fitted(number, min(max(room), cap), width)
-            records.append(jax.device_get((one.predictions, list(one.feature_kernels), list(one.gradient_kernels))))
-            layers = [pooled(jax.tree.map(lambda x: x[None], layer), tolerance=tolerance) for layer in one.layers]
-            values.append({(l + 1, t): np.asarray(outliers_by_step(*layer, t).values)
-                           for l, layer in enumerate(layers) for t in spectra_at})  # fmt: skip
+    cap = most if rank is None else min(_checks.integer("rank", rank, 1), most)
+    train = functools.partial(
+        nonlinear.train, net, tolerance=tolerance, matched=False, dtype=dtype
+    )
+    trained = _Networks(net, width, seed, cap, train)
+    recorded = []
+    with tqdm(
+        total=seeds, desc=f"simulating N = {width}", delay=5, disable=not progress
+    ) as bar:
+        for one in trained.first(seeds, min(guess, cap)):
+            recorded.append(_recorded(one, spectra_at, tolerance))
             bar.update()
-    predictions, features, gradients = jax.tree.map(lambda *a: np.stack(a), *records)
-    spectra = {at: np.full((seeds, max(len(v[at]) for v in values)), np.nan) for at in values[0]}
-    for at, table in spectra.items():
-        for row, found in zip(table, values, strict=True):
-            row[: len(found[at])] = found[at]
-    return NonlinearSimulation(net, width, predictions, features, gradients, spectra_at, spectra)
+    predictions, features, gradients, values = zip(*recorded, strict=True)
+    return NonlinearSimulation(
+        net,
+        width,
+        np.stack(predictions),
+        jax.tree.map(lambda *x: np.stack(x), *features),
+        jax.tree.map(lambda *x: np.stack(x), *gradients),
+        spectra_at,
+        {at: _padded([found[at] for found in values]) for at in values[0]},
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Networks:
+    """Networks of one width, each from its own start."""
+
+    net: Nonlinear
+    width: int
+    seed: int
+    cap: int  # the largest rank that there may be
+    train: Callable
+
+    def first(self, seeds: int, rank: int) -> Iterator[nonlinear.Trajectory]:
+        """The first so many, trained; each with as much room as those before."""
+        small = min(self.width, _PILOT)
+        trained, room = self.fitted(0, rank, small)
+        if small < self.width:
+            # as much room as the pilot has used, and a little more
+            used = np.append(np.max(trained.ranks, initial=1), trained.used)
+            room = tuple(rounded(int(1.05 * n)) for n in used)
+            trained = self.run(0, room)
+        for number in range(seeds):
+            if number > 0:
+                trained = self.run(number, room)
+            if bool(trained.full):
+                rank = min(max(room), self.cap)
+                trained, room = self.fitted(number, rank, self.width)
+            yield trained
+
+    def run(self, number, room, sites=None) -> nonlinear.Trajectory:
+        seed = (self.seed, number)
+        return self.train(seed, sites=sites or self.width, room=room)
+
+    def fitted(self, number, rank, sites) -> "_Fitted":
+        """A network with room for all directions of its queries."""
+        while True:
+            room = nonlinear.room_for(self.net, min(rank, sites), sites)
+            trained = self.run(number, room, sites)
+            if not bool(trained.full):
+                return _Fitted(trained, room)
+            if rank >= self.cap:
+                _checks.fail(
+                    "rank", rank, "room for more directions: a larger rank or tolerance"
+                )
+            rank = min(2 * rank, self.cap)
+
+
+class _Fitted(NamedTuple):
+    trained: nonlinear.Trajectory
+    room: tuple[int, ...]
+
+
+class _Recorded(NamedTuple):
+    """What is kept of one network."""
+
+    predictions: np.ndarray
+    feature_kernels: list
+    gradient_kernels: list
+    outliers: dict  # (layer, step) -> values
+
+
+def _recorded(one: nonlinear.Trajectory, spectra_at, tolerance) -> _Recorded:
+    found = {}
+    for l, layer in enumerate(one.layers, 1):
+        alone = jax.tree.map(lambda x: x[None], layer)
+        history = WeightHistory.from_moments(alone, tolerance)
+        for t in spectra_at:
+            found[l, t] = np.asarray(outliers_by_step(history, t).values)
+    return _Recorded(
+        np.asarray(one.predictions),
+        [np.asarray(kernel) for kernel in one.feature_kernels],
+        [np.asarray(kernel) for kernel in one.gradient_kernels],
+        found,
+    )
+
+
+def _padded(rows) -> np.ndarray:
+    """Rows of different lengths as one array, padded with NaN."""
+    table = np.full((len(rows), max(map(len, rows))), np.nan)
+    for row, found in zip(table, rows, strict=True):
+        row[: len(found)] = found
+    return table

@@ -1,97 +1,209 @@
-"""What is trained: frozen descriptions of a network, its data and its optimiser, refused where they make no sense."""
+"""What is trained: frozen descriptions of a network, its data and its optimiser,
+refused where they make no sense.
+"""
+
+import functools
 
 import equinox as eqx
 import jax
 import numpy as np
 
-from . import checks
+from . import _checks
 from .activations import Activation
 from .activations import activation as find_activation
+from .losses import Loss
+from .losses import loss as find_loss
 
 _DEEPEST = 1000  # layers: each is compiled
 
+
+def _positive(name, **options):
+    """A field for a positive number, kept as a float or traced."""
+    return eqx.field(converter=functools.partial(_checks.positive, name), **options)
+
+
+def _whole(name, minimum, *maximum, **options):
+    """A field for a whole number, on which the compiled programs depend."""
+
+    def converter(value):
+        return _checks.integer(name, value, minimum, *maximum)
+
+    return eqx.field(static=True, converter=converter, **options)
+
+
+def _momentum(value):
+    """At least 0 and below 1. A network without it has no such number."""
+    return _checks.or_zero(_checks.below_one("momentum", value))
+
+
+def _decay(value):
+    """At least 0. A network without it has no such number."""
+    return _checks.or_zero(_checks.number("weight_decay", value, 0.0))
+
+
+def _truth(name, **options):
+    """A field for True or False, on which the compiled programs depend."""
+
+    def converter(value):
+        return _checks.choice(name, value, (True, False))
+
+    return eqx.field(static=True, converter=converter, **options)
+
+
+def _fraction(batch) -> str | float:
+    """The batch of a DeepLinear."""
+    plain = _checks.plain(batch)
+    if isinstance(plain, str) and plain in ("full", "online"):
+        return plain
+    if isinstance(plain, float) and 0 < plain < 1:
+        return plain
+    need = "'full', 'online', or a fraction above 0 and below 1"
+    _checks.fail("batch", _checks.shown(batch), need)
+
+
+def _variances(value, layers: int | None = None):
+    """Of the initial weights: a number, or one for each layer."""
+    return _checks.of_layers("init_variance", value, layers)
+
+
+def _rates(value, steps: int | None = None):
+    """A learning rate, or one for each step."""
+    return _checks.schedule("learning_rate", value, steps)
+
+
+def _factors(value, layers: int | None = None):
+    """Of the rates of the layers, as an array; None where all are one."""
+    if value is None:
+        return None
+    return _checks.row("layer_rates", value, layers, _checks.LAYERS)
+
+
 class DeepLinear(eqx.Module):
-    """A deep linear network trained by gradient descent on noisy linear targets, all dimensions large.
+    """A deep linear network trained by gradient descent on noisy linear targets, all
+    dimensions large.
 
         f(x) = w . M_{L-1} ... M_1 W^0 x / (gamma sqrt(N D)),   M_l = W^l / sqrt(N),
         y = beta . x / sqrt(D) + noise,   x iid N(0, 1),   |beta|^2 = D,
 
-    with input dimension D, width N = width_ratio D and P = sample_ratio D samples. Every entry of every W^l and of w
-    starts as N(0, init_variance). gamma = gamma0 sqrt(N/D) for parameterization "mup", gamma = gamma0 for "ntk". The
-    loss is (1/2P) sum Delta^2 with Delta = y - f, and the raw learning rate is learning_rate gamma^2 D.
+    with input dimension D, width N = width_ratio D and P = sample_ratio D samples.
+    Every entry of every W^l and of w starts as N(0, init_variance). gamma = gamma0
+    sqrt(N/D) for parameterization "mup", gamma = gamma0 for "ntk". The loss is (1/2P)
+    sum Delta^2 with Delta = y - f, and the raw learning rate is learning_rate gamma^2
+    D. The optimiser is torch's SGD, in these units: with d minus the gradient,
+
+        pull = d - weight_decay W,   buffer <- momentum buffer + pull,
+        W <- W + rate buffer   (nesterov: W + rate (pull + momentum buffer)),
 
     hidden_layers         L, at least 1: the matrices W^0 ... W^{L-1} and the readout w
     width_ratio           N/D
     sample_ratio          P/D; for batch="online" the fresh samples of each step, over D
     gamma0                output scale; f(0) is of order 1/gamma
-    init_variance         variance of the initial weights
+    init_variance         variance of the initial weights: a number, or one for each of
+                          W^0 ... W^{L-1}, w
     label_noise           variance of the label noise
-    learning_rate         in units in which the training does not depend on D
+    learning_rate         in units in which the training does not depend on D: a number,
+                          or one for each step, (steps,), which may be zero
     steps                 number of updates
+    momentum, nesterov    at least 0 and below 1; True or False
+    weight_decay          without momentum a step shrinks weights by the factor
+                          1 - learning_rate weight_decay
+    layer_rates           factors of the rate, and so of the decay, of W^0 ... W^{L-1}, w
     parameterization      "mup" or "ntk"
-    batch                 "full", "online", or the fraction in (0, 1) of the samples that each step draws anew
+    batch                 "full", "online", or the fraction in (0, 1) of the samples
+                          that each step draws anew
 
-    Numbers may be JAX tracers, so that losses and outliers can be differentiated with respect to them; the layers, the
-    steps, the parameterization and the batch may not. Raises ValueError, naming the argument, for anything else.
+    Numbers may be JAX tracers, so that losses and outliers can be differentiated with
+    respect to them; the layers, the steps, the parameterization, the batch and
+    nesterov may not. Raises ValueError, naming the argument, for anything else.
 
     >>> DeepLinear(hidden_layers=2, width_ratio=0.8, sample_ratio=1.5, learning_rate=0.05, steps=60).gamma0
     1.0
     """
 
-    hidden_layers: int = eqx.field(static=True)
-    width_ratio: float
-    sample_ratio: float
-    gamma0: float = 1.0
-    init_variance: float = 1.0
-    label_noise: float = 0.0
-    learning_rate: float = eqx.field(kw_only=True)
-    steps: int = eqx.field(static=True, kw_only=True)
-    parameterization: str = eqx.field(static=True, default="mup")
-    batch: str | float = eqx.field(static=True, default="full")
+    hidden_layers: int = _whole("hidden_layers", 1, _DEEPEST)
+    width_ratio: float = _positive("width_ratio")
+    sample_ratio: float = _positive("sample_ratio")
+    gamma0: float = _positive("gamma0", default=1.0)
+    init_variance: float | jax.Array = eqx.field(converter=_variances, default=1.0)
+    label_noise: float = eqx.field(
+        converter=lambda value: _checks.number("label_noise", value, 0.0), default=0.0
+    )
+    learning_rate: float | jax.Array = eqx.field(converter=_rates, kw_only=True)
+    steps: int = _whole("steps", 0, kw_only=True)
+    parameterization: str = eqx.field(
+        static=True,
+        converter=lambda value: _checks.choice(
+            "parameterization", value, ("mup", "ntk")
+        ),
+        default="mup",
+    )
+    batch: str | float = eqx.field(static=True, converter=_fraction, default="full")
+    momentum: float = eqx.field(converter=_momentum, default=0.0, kw_only=True)
+    nesterov: bool = _truth("nesterov", default=False, kw_only=True)
+    weight_decay: float = eqx.field(converter=_decay, default=0.0, kw_only=True)
+    layer_rates: jax.Array | None = eqx.field(
+        converter=_factors, default=None, kw_only=True
+    )
 
     def __check_init__(self):
-        checks.integer("hidden_layers", self.hidden_layers, 1, _DEEPEST)
-        checks.integer("steps", self.steps, 0)
-        for name in ("width_ratio", "sample_ratio", "gamma0", "init_variance", "learning_rate"):
-            checks.positive(name, getattr(self, name))
-        checks.number("label_noise", self.label_noise, 0.0)
-        checks.choice("parameterization", self.parameterization, ("mup", "ntk"))
-        fraction = isinstance(self.batch, (float, np.floating)) and 0 < self.batch < 1
-        if not fraction and not (isinstance(self.batch, str) and self.batch in ("full", "online")):
-            checks.fail("batch", checks.shown(self.batch), "'full', 'online', or a fraction above 0 and below 1")
+        layers = self.hidden_layers + 1
+        _variances(self.init_variance, layers)
+        _rates(self.learning_rate, self.steps)
+        _factors(self.layer_rates, layers)
 
     @property
     def gamma(self):
-        """The output scale that the width gives: gamma0 sqrt(N/D) for "mup", gamma0 for "ntk"."""
-        return self.gamma0 * self.width_ratio**0.5 if self.parameterization == "mup" else self.gamma0
+        """The output scale that the width gives: gamma0 sqrt(N/D) for "mup", gamma0 for
+        "ntk".
+        """
+        return (
+            self.gamma0 * self.width_ratio**0.5
+            if self.parameterization == "mup"
+            else self.gamma0
+        )
 
     def layer(self, layer: int) -> int:
         """The layer, if there is such a matrix W^l."""
-        return checks.choice("layer", layer, tuple(range(self.hidden_layers)))
+        return _checks.choice("layer", layer, tuple(range(self.hidden_layers)))
 
 
 class Nonlinear(eqx.Module):
-    """A nonlinear network in the mean-field (muP) parameterization, of width N -> infinity, on given data.
+    """A nonlinear network in the mean-field (muP) parameterization, of width N ->
+    infinity, on given data.
 
         h^1 = W^0 x / sqrt(D),   h^{l+1} = W^l phi(h^l) / sqrt(N),   f_k(x) = w_k . phi(h^L) / (gamma0 N).
 
-    Every entry of every W^l and of w starts as N(0, init_variance); the loss is (1/2P) sum Delta^2 over samples and
-    outputs, Delta = y - f, and the raw learning rate is learning_rate gamma0^2 N.
+    Every entry of every W^l and of w starts as N(0, init_variance); what is descended
+    is the mean over samples of the loss, which enters through Delta = -d loss/d f only,
+    and the raw learning rate is learning_rate gamma0^2 N. The optimiser is torch's SGD,
+    in these units: see `DeepLinear`.
 
     inputs           (P, D)
     targets          (P,) or (P, K); kept as (P, K)
+    loss             "squared" (half the squared residual, Delta = y - f),
+                     "cross-entropy" (targets one-hot or shares (P, K), or classes (P,)
+                     as whole numbers, K the largest + 1), "logistic" (targets -1 and
+                     1), or a function of outputs (K,) and targets (K,) to a number
     hidden_layers    L, at least 1: the matrices W^0 ... W^{L-1} and the readout w
-    activation       "linear", "tanh", "erf" (erf(h/sqrt 2)), "relu", "gelu", or a scalar function
+    activation       "linear", "tanh", "erf" (erf(h/sqrt 2)), "relu", "gelu", or a
+                     scalar function
     gamma0           output scale: gamma0 -> 0 is lazy
-    init_variance    variance of the initial weights
-    learning_rate    in units in which the training does not depend on N
+    init_variance    variance of the initial weights: a number, or one for each of W^0
+                     ... W^{L-1}, w
+    learning_rate    in units in which the training does not depend on N: a number, or
+                     one for each step, (steps,), which may be zero
     steps            number of updates
     test_inputs      (Q, D), test_targets (Q,) or (Q, K): only watched
-    batch            "full", or the number of samples that each step draws anew; the gradient divides by it
+    batch            "full", or the number of samples that each step draws anew; the
+                     gradient divides by it
     batch_seed       seed of those draws
+    momentum, nesterov, weight_decay, layer_rates   as of a DeepLinear
 
-    gamma0, init_variance and learning_rate may be JAX tracers. Raises ValueError, naming the argument, for shapes that
-    do not match, NaN, numbers that are not positive, and activations that grow faster than linearly.
+    gamma0, init_variance, learning_rate, momentum, weight_decay and layer_rates may be
+    JAX tracers. Raises ValueError,
+    naming the argument, for shapes that do not match, NaN, numbers that are not
+    positive, activations that grow faster than linearly, targets that are none of the
+    loss, and losses that are no number.
 
     >>> inputs, targets = [[1.0, 2.0], [0.5, -1.0]], [1.0, -1.0]
     >>> net = Nonlinear(inputs=inputs, targets=targets, hidden_layers=2, learning_rate=0.1, steps=5)
@@ -103,47 +215,101 @@ class Nonlinear(eqx.Module):
     targets: jax.Array
     hidden_layers: int = eqx.field(static=True)
     activation: Activation = eqx.field(static=True)
+    loss: Loss = eqx.field(static=True)
     gamma0: float
-    init_variance: float
-    learning_rate: float
+    init_variance: float | jax.Array
+    learning_rate: float | jax.Array
     steps: int = eqx.field(static=True)
     test_inputs: jax.Array
     test_targets: jax.Array | None
     batch: str | int = eqx.field(static=True)
     batch_seed: int = eqx.field(static=True)
+    momentum: float
+    nesterov: bool = eqx.field(static=True)
+    weight_decay: float
+    layer_rates: jax.Array | None
 
-    def __init__(self, *, inputs, targets, hidden_layers, activation="tanh", gamma0=1.0, init_variance=1.0,
-                 learning_rate, steps, test_inputs=None, test_targets=None, batch="full", batch_seed=0):  # fmt: skip
-        self.inputs = checks.array("inputs", inputs, (None, None))
+    def __init__(
+        self,
+        *,
+        inputs,
+        targets,
+        hidden_layers,
+        activation="tanh",
+        loss="squared",
+        gamma0=1.0,
+        init_variance=1.0,
+        learning_rate,
+        steps,
+        test_inputs=None,
+        test_targets=None,
+        batch="full",
+        batch_seed=0,
+        momentum=0.0,
+        nesterov=False,
+        weight_decay=0.0,
+        layer_rates=None,
+    ):
+        self.inputs = _checks.array("inputs", inputs, (None, None))
         samples, dim = self.inputs.shape
-        for name, size in (("samples (rows of inputs)", samples), ("columns of inputs", dim)):
-            checks.integer(name, size, 1)
-        self.targets = _columns("targets", targets, samples)
-        if test_inputs is None and test_targets is not None:
-            checks.fail("test_inputs", None, "the inputs that test_targets belong to")
-        test_inputs = np.zeros((0, dim)) if test_inputs is None else test_inputs
-        self.test_inputs = checks.array("test_inputs", test_inputs, (None, dim))
+        _checks.integer("samples (rows of inputs)", samples, 1)
+        _checks.integer("columns of inputs", dim, 1)
+        _ask_if_transposed("inputs", self.inputs, "target", targets)
+        self.loss = find_loss(loss)
+        self.targets = self.loss.targets("targets", targets, samples)
+        if test_inputs is None:
+            if test_targets is not None:
+                need = "the inputs that test_targets belong to"
+                _checks.fail("test_inputs", None, need)
+            test_inputs = np.zeros((0, dim))
+        _ask_if_of_the_other_side("test_inputs", test_inputs, dim)
+        self.test_inputs = _checks.array("test_inputs", test_inputs, (None, dim))
         self.test_targets = test_targets
         if test_targets is not None:
-            self.test_targets = _columns("test_targets", test_targets, len(self.test_inputs), self.targets.shape[1])
-        self.hidden_layers = checks.integer("hidden_layers", hidden_layers, 1, _DEEPEST)
-        self.steps = checks.integer("steps", steps, 0)
+            _ask_if_transposed(
+                "test_inputs", self.test_inputs, "test target", test_targets
+            )
+            outputs = self.targets.shape[1]
+            self.test_targets = self.loss.targets(
+                "test_targets", test_targets, len(self.test_inputs), outputs
+            )
+        self.hidden_layers = _checks.integer(
+            "hidden_layers", hidden_layers, 1, _DEEPEST
+        )
+        self.steps = _checks.integer("steps", steps, 0)
         self.activation = find_activation(activation)
-        self.gamma0 = checks.positive("gamma0", gamma0)
-        self.init_variance = checks.positive("init_variance", init_variance)
-        self.learning_rate = checks.positive("learning_rate", learning_rate)
+        self.gamma0 = _checks.positive("gamma0", gamma0)
+        layers = self.hidden_layers + 1
+        self.init_variance = _variances(init_variance, layers)
+        self.learning_rate = _rates(learning_rate, self.steps)
+        self.momentum = _momentum(momentum)
+        self.nesterov = _checks.choice("nesterov", nesterov, (True, False))
+        self.weight_decay = _decay(weight_decay)
+        self.layer_rates = _factors(layer_rates, layers)
         if not isinstance(batch, str):
-            batch = checks.integer("batch", batch, 1, samples)
+            batch = _checks.integer("batch", batch, 1, samples)
         elif batch != "full":
-            checks.fail("batch", repr(batch), f"'full' or a number of samples, at most {samples}")
-        self.batch, self.batch_seed = batch, checks.integer("batch_seed", batch_seed, 0)
+            _checks.fail(
+                "batch",
+                repr(batch),
+                f"'full' or a number of samples, at most {samples}",
+            )
+        self.batch, self.batch_seed = (
+            batch,
+            _checks.integer("batch_seed", batch_seed, 0),
+        )
 
     def sample_weights(self) -> np.ndarray:
-        """(steps, P): the weight of each sample in the gradient of each step, 1/batch for those drawn and else 0."""
+        """(steps, P): the weight of each sample in the gradient of each step, 1/batch
+        for those drawn and else 0.
+        """
         samples = len(self.inputs)
-        if self.batch == "full":
+        if isinstance(self.batch, str):
             return np.full((self.steps, samples), 1 / samples)
-        rng, weights = np.random.default_rng(self.batch_seed), np.zeros((self.steps, samples))
+        rng, weights = (
+            np.random.default_rng(self.batch_seed),
+            np.zeros((self.steps, samples)),
+        )
         for row in weights:
             row[rng.choice(samples, self.batch, replace=False)] = 1 / self.batch
         return weights
@@ -151,35 +317,54 @@ class Nonlinear(eqx.Module):
     def layer(self, layer: int) -> int:
         """The layer, if W^layer is an N x N matrix: 1 ... L-1."""
         if self.hidden_layers == 1:
-            checks.fail("layer", layer, "a network with hidden_layers of at least 2: W^0 has no bulk")
-        return checks.choice("layer", layer, tuple(range(1, self.hidden_layers)))
+            _checks.fail(
+                "layer",
+                layer,
+                "a network with hidden_layers of at least 2: W^0 has no bulk",
+            )
+        return _checks.choice("layer", layer, tuple(range(1, self.hidden_layers)))
 
 
-def _columns(name, targets, rows, columns=None):
-    """Targets as (rows, K), one column for a plain vector."""
+def _ask_if_transposed(name, inputs, target, targets):
+    """Where there are as many targets as columns, and not as many as rows."""
+    rows, columns = inputs.shape
     try:
-        vector = np.ndim(targets) < 2
-    except ValueError:  # a ragged sequence
-        vector = False
-    values = checks.array(name, targets, (rows,))[:, None] if vector else checks.array(name, targets, (rows, columns))
-    checks.integer(f"columns of {name}", values.shape[1], 1)
-    return values
+        count = len(targets)
+    except TypeError:
+        return
+    if columns == count != rows:
+        got = f"shape ({rows}, {columns}) for {count} {target}s"
+        need = f"a row for each {target}: are the {name} transposed?"
+        _checks.fail(name, got, need)
+
+
+def _ask_if_of_the_other_side(name, inputs, dim):
+    """Where the rows are as long as the columns should be."""
+    shape = np.shape(inputs) if isinstance(inputs, (np.ndarray, jax.Array)) else ()
+    if len(shape) == 2 and shape[0] == dim != shape[1]:
+        need = f"{dim} columns, as those of inputs: are the {name} transposed?"
+        _checks.fail(name, f"shape {shape}", need)
 
 
 class WideOutput(eqx.Module):
-    """A linear network with one hidden layer and as many outputs as dimensions, on isotropic population data.
+    """A linear network with one hidden layer and as many outputs as dimensions, on
+    isotropic population data.
 
         f(x) = a M x / gamma0,   y = W* x,   E = W* - a M / gamma0,
-        M += learning_rate gamma0 a^T E,   and a += learning_rate gamma0 E M^T where the readout trains too,
+        M += learning_rate gamma0 a^T E,   and a += learning_rate gamma0 E M^T where the
+                                           readout trains too,
 
-    with input dimension D = input_ratio N, width N and C = output_ratio N outputs. Entries start as M (N, D) iid
-    N(0, init_variance/N), a (C, N) iid N(0, 1/N) where it is frozen and N(0, init_variance/N) where it trains; those of
-    W* (C, D) are N(0, target_variance/D). M is W/sqrt(N), and so are its spectra.
+    with input dimension D = input_ratio N, width N and C = output_ratio N outputs.
+    Entries start as M (N, D) iid N(0, init_variance/N), a (C, N) iid N(0, 1/N) where it
+    is frozen and N(0, init_variance/N) where it trains; those of W* (C, D) are N(0,
+    target_variance/D). M is W/sqrt(N), and so are its spectra.
 
-    output_ratio     C/N; zero is the limit of few outputs, where C singular values leave together (frozen readout only)
+    output_ratio     C/N; zero is the limit of few outputs, where C singular values
+                     leave together (frozen readout only)
     input_ratio      D/N
     target_variance  D times the variance of the entries of W*
-    train_readout    the limit N -> infinity at fixed C and D, in which the two ratios matter only through C/D
+    train_readout    the limit N -> infinity at fixed C and D, in which the two ratios
+                     matter only through C/D
 
     Raises ValueError, naming the argument, for anything else.
 
@@ -187,22 +372,25 @@ class WideOutput(eqx.Module):
     1.0
     """
 
-    output_ratio: float
-    input_ratio: float
-    target_variance: float = 1.0
-    gamma0: float = 1.0
-    init_variance: float = 1.0
-    learning_rate: float = eqx.field(kw_only=True)
-    steps: int = eqx.field(static=True, kw_only=True)
-    train_readout: bool = eqx.field(static=True, default=False)
+    output_ratio: float = eqx.field(
+        converter=lambda value: _checks.number("output_ratio", value, 0.0)
+    )
+    input_ratio: float = _positive("input_ratio")
+    target_variance: float = _positive("target_variance", default=1.0)
+    gamma0: float = _positive("gamma0", default=1.0)
+    init_variance: float = _positive("init_variance", default=1.0)
+    learning_rate: float = _positive("learning_rate", kw_only=True)
+    steps: int = _whole("steps", 0, kw_only=True)
+    train_readout: bool = eqx.field(
+        static=True,
+        converter=lambda value: _checks.choice("train_readout", value, (True, False)),
+        default=False,
+    )
 
     def __check_init__(self):
-        checks.choice("train_readout", self.train_readout, (True, False))
-        checks.number("output_ratio", self.output_ratio, 0.0, strict=self.train_readout)
-        for name in ("input_ratio", "target_variance", "gamma0", "init_variance", "learning_rate"):
-            checks.positive(name, getattr(self, name))
-        checks.integer("steps", self.steps, 0)
+        if self.train_readout:
+            _checks.positive("output_ratio", self.output_ratio)
 
     def layer(self, layer: int) -> int:
         """The layer, if there is such a matrix: only W^0."""
-        return checks.choice("layer", layer, (0,))
+        return _checks.choice("layer", layer, (0,))

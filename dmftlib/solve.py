@@ -1,39 +1,94 @@
-"""From a network to its solution: level 1 trains it, level 2 reads the spectra of its weights off the history."""
+"""From a network to its solution: level 1 trains it, level 2 reads the spectra of its
+weights off the history. `solve` asks the solver that is registered for the kind of
+network.
+"""
 
-from . import checks
+import functools
+from typing import Literal, overload
+
+from . import _checks
 from .networks import DeepLinear, Nonlinear, WideOutput
-from .solutions.base import Solution
-from .solutions.deep_linear import solve_deep_linear
-from .solutions.nonlinear import solve_nonlinear
-from .solutions.wide_output import solve_wide_output
-
-_SOLVERS = {DeepLinear: solve_deep_linear, Nonlinear: solve_nonlinear, WideOutput: solve_wide_output}
+from .solutions.base import AbstractSolution
+from .solutions.deep_linear import DeepLinearSolution, solve_deep_linear
+from .solutions.nonlinear import NonlinearSolution, solve_nonlinear
+from .solutions.wide_output import WideOutputSolution, solve_wide_output
 
 
 class SolveError(RuntimeError):
     """The theory has no complete answer. `.solution` is the part that there is."""
 
     def __init__(self, solution):
-        super().__init__(f"{solution.status}; solve(..., throw=False) returns the part that is finite")
+        super().__init__(solution)
         self.solution = solution
 
+    def __str__(self):
+        remedy = "solve(..., throw=False) returns the part that is finite"
+        return f"{self.solution.status}; {remedy}"
 
-def solve(net: DeepLinear | Nonlinear | WideOutput, throw: bool = True, **options) -> Solution:
+
+@functools.singledispatch
+def solver(net, **options) -> AbstractSolution:
+    """The function that solves networks of this kind: `solver.register(Kind, function)`
+    adds one, called with the network and its own options.
+
+    Raises ValueError for anything that is not a network.
+
+    >>> solver.dispatch(DeepLinear).__name__
+    'solve_deep_linear'
+    """
+    _checks.fail("net", type(net).__name__, _checks.kinds(solver))
+
+
+solver.register(DeepLinear, solve_deep_linear)
+solver.register(Nonlinear, solve_nonlinear)
+solver.register(WideOutput, solve_wide_output)
+
+
+@overload
+def solve(
+    net: DeepLinear, throw: bool = True, *, capacity: int | None = None
+) -> DeepLinearSolution: ...
+
+
+@overload
+def solve(
+    net: Nonlinear,
+    throw: bool = True,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    batches: int = 4,
+    rank: int | None = None,
+    accuracy: float | None = None,
+    form: Literal["conditioning", "response"] = "conditioning",
+) -> NonlinearSolution: ...
+
+
+@overload
+def solve(net: WideOutput, throw: bool = True) -> WideOutputSolution: ...
+
+
+def solve(net, throw=True, **options) -> AbstractSolution:
     """Solve the theory of a network in the limit in which its dimensions are large.
 
-    options    Nonlinear: see `solve_nonlinear` (samples, seed, form, ...); DeepLinear: `capacity`; WideOutput: none
+    DeepLinear   capacity=None: see `solve_deep_linear`
+    Nonlinear    samples=None (4000), seed=0, batches=4, rank=None, accuracy=None,
+                 form="conditioning": see `solve_nonlinear`
+    WideOutput   no options
 
-    Raises ValueError for anything that is not a network and for options that it does not have, and SolveError where
-    training diverges or the answer is not to be trusted, unless `throw` is False: `status` then says why. Under `jit`
-    and `grad` nothing can be raised: look at `status` outside.
+    Raises ValueError for anything that is not a network and for options that it does
+    not have, and SolveError where training diverges or the answer is not to be trusted,
+    unless `throw` is False: `status` then says why. Under `jit` and `grad` nothing can
+    be raised: look at `status` outside.
 
-    >>> from dmftlib import DeepLinear
     >>> net = DeepLinear(hidden_layers=1, width_ratio=1.0, sample_ratio=2.0, gamma0=2.0, learning_rate=0.1, steps=20)
     >>> print(solve(net).test_loss[::10].round(4))
     [1.25   0.1676 0.0556]
     """
-    solver = checks.of_network(net, _SOLVERS)
-    solution = checks.call(solver, net, options)
-    if throw and checks.known(solution) and not solution.ok:
+    function = solver.dispatch(type(net))
+    if function is solver.dispatch(object):
+        return function(net)
+    solution = _checks.call(function, net, options)
+    if throw and _checks.is_concrete(solution) and not solution.ok:
         raise SolveError(solution)
     return solution

@@ -1,6 +1,7 @@
 """Names in code cells lead to the API page (sphinx-codeautolink), exercises among them.
 
-sphinx-codeautolink keeps a stack of titles, and sphinx-exercise makes sections without one, which would empty it.
+sphinx-codeautolink keeps a stack of titles, and sphinx-exercise makes sections without
+one, which would empty it.
 """
 
 from sphinx_codeautolink.extension.block import CodeBlockAnalyser

@@ -1,5 +1,6 @@
-"""Docstrings are written to be read in a terminal. On the API page aligned lists of arguments become definition lists,
-indented equations literal blocks, and everything else text, in which no character is markup.
+"""Docstrings are written to be read in a terminal. On the API page aligned lists of
+arguments become definition lists, indented equations literal blocks, and everything
+else text, in which no character is markup.
 """
 
 import re
@@ -23,15 +24,20 @@ def plain(text: str) -> str:
 
     def marked(match):
         code = match["name"] or match["word"]
-        return f"\\ ``{code}``\\ " if code else "\\" + match[0]  # a backslash and a space are nothing, and end a word
+        return (
+            f"\\ ``{code}``\\ " if code else "\\" + match[0]
+        )  # a backslash and a space are nothing, and end a word
 
     return re.sub(r"""`(?P<name>[^`]+)`|(?P<word>"[\w.-]+")|[\\*_|]""", marked, text)
 
 
 def is_list(block) -> bool:
-    """Every line is an entry "name   what it is", or deeper than the first and so goes on with the one before."""
+    """Every line is an entry "name   what it is", or deeper than the first and so goes
+    on with the one before.
+    """
     return ENTRY.fullmatch(block[0]) is not None and all(
-        ENTRY.fullmatch(line) or line.startswith(" " * 4) for line in block)
+        ENTRY.fullmatch(line) or line.startswith(" " * 4) for line in block
+    )
 
 
 def restructured(block) -> list[str]:
@@ -43,7 +49,11 @@ def restructured(block) -> list[str]:
         made = []
         for line in block:
             entry = None if line.startswith(" ") else ENTRY.fullmatch(line)
-            made += [f"``{entry[1]}``", f"    {plain(entry[2])}"] if entry else ["    " + plain(line.strip())]
+            made += (
+                [f"``{entry[1]}``", f"    {plain(entry[2])}"]
+                if entry
+                else ["    " + plain(line.strip())]
+            )
         return [*made, ""]
     return [*map(plain, block), ""]
 

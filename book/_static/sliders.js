@@ -1,4 +1,4 @@
-/* Figures with sliders, drawn as SVG from the files beside this one (sliders/NAME.js, made by scripts/sliders.py, which
+/* Figures with sliders, drawn as SVG from the files beside this one (sliders/NAME.js, made by tools/sliders.py, which
    says what is in them). A file is loaded as a script, so that pages opened from the file system work too. */
 "use strict";
 (() => {
@@ -16,7 +16,12 @@
   /* Row-major index of a position of the knobs. */
   const index = (knobs, at) => knobs.reduce((sum, knob, k) => sum * knob.values.length + at[k], 0);
 
-  const number = value => String(value).replace("-", "−");
+  /* As it is printed: large powers of ten as 10⁶. */
+  function number(value) {
+    const power = Math.round(Math.log10(value));
+    if (power < 5 || value !== 10 ** power) return String(value).replace("-", "−");
+    return "10" + [...String(power)].map(digit => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("");
+  }
 
   function ticks(from, to, log) {
     if (log) {

@@ -1,4 +1,6 @@
-"""Chapter 10: how the width enters the first step, in both parameterizations, for one hidden layer."""
+"""Chapter 10: how the width enters the first step, in both parameterizations, for one
+hidden layer.
+"""
 
 import functools
 
@@ -18,7 +20,9 @@ PARAMETERIZATIONS = {"mup": gamma0 * sp.sqrt(nu), "ntk": gamma0}
 
 @functools.cache
 def first_share():
-    """a_0 = <w^2> after one step, w + kappa h^1: h^1 is noise of square H_1, and an echo sigma^2 A_0 of w itself."""
+    """a_0 = <w^2> after one step, w + kappa h^1: h^1 is noise of square H_1, and an
+    echo sigma^2 A_0 of w itself.
+    """
     kappa = eta * gamma / sp.sqrt(nu)
     one = {deep.L: 1}
     H1 = deep.first_gram().subs({**one, deep.l: 1})
@@ -35,28 +39,63 @@ def in_parameterization(name):
 @functools.cache
 def infinite_width():
     """The limits nu -> infinity in muP and in the neural tangent parameterization."""
-    return sp.Matrix([sp.factor(sp.limit(in_parameterization(name), nu, sp.oo)) for name in PARAMETERIZATIONS])
+    return sp.Matrix(
+        [
+            sp.factor(sp.limit(in_parameterization(name), nu, sp.oo))
+            for name in PARAMETERIZATIONS
+        ]
+    )
 
 
 def approach():
     """The coefficients of 1/nu in both."""
     inverse = symbols("r", positive=True)
-    return sp.Matrix([sp.expand(in_parameterization(name).subs(nu, 1 / inverse)).coeff(inverse, 1)
-                      for name in PARAMETERIZATIONS])
+    return sp.Matrix(
+        [
+            sp.expand(in_parameterization(name).subs(nu, 1 / inverse)).coeff(inverse, 1)
+            for name in PARAMETERIZATIONS
+        ]
+    )
 
 
 def _share(name, nu_, alpha_, sigma_, gamma_, noise_, eta_):
-    net = dm.DeepLinear(hidden_layers=1, width_ratio=nu_, sample_ratio=alpha_, gamma0=gamma_, learning_rate=eta_,
-                        steps=1, init_variance=sigma_**2, label_noise=noise_**2, parameterization=name)
+    net = dm.DeepLinear(
+        hidden_layers=1,
+        width_ratio=nu_,
+        sample_ratio=alpha_,
+        gamma0=gamma_,
+        learning_rate=eta_,
+        steps=1,
+        init_variance=sigma_**2,
+        label_noise=noise_**2,
+        parameterization=name,
+    )
     return dm.solve(net).gradient_gram(1)[1, 1]
 
 
 _letters = (alpha, sigma, gamma0, noise, eta)
 
+BESIDES = "simulated networks (`experiments/transfer.py`)"
+
 CONTRACTS = [
-    Contract("eq-transfer-share", first_share(), (nu, alpha, sigma, gamma, noise, eta),
-             lambda *values: _share("ntk", *values), deep._draw, 1e-9),
-    Contract("eq-transfer-limit", infinite_width(), _letters,
-             lambda *values: [_share(name, 1e9, *values) for name in PARAMETERIZATIONS],
-             lambda rng: deep._draw(rng)[1:], 1e-6),
+    Contract(
+        "eq-transfer-share",
+        first_share(),
+        (nu, alpha, sigma, gamma, noise, eta),
+        lambda *values: _share("ntk", *values),
+        deep._draw,
+        1e-9,
+        standing="premise typed",
+        besides=BESIDES,
+    ),
+    Contract(
+        "eq-transfer-limit",
+        infinite_width(),
+        _letters,
+        lambda *values: [_share(name, 1e9, *values) for name in PARAMETERIZATIONS],
+        lambda rng: deep._draw(rng)[1:],
+        1e-6,
+        standing="premise typed",
+        besides=BESIDES,
+    ),
 ]

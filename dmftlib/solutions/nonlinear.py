@@ -1,44 +1,87 @@
-"""The solution of a nonlinear network: level 1 in independent batches of samples, level 2 from their pooled moments."""
+"""The solution of a nonlinear network: level 1 in independent batches of samples, level
+2 from their pooled moments.
+"""
 
 import contextlib
 import functools
+import math
 import operator
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
-from .. import checks
+from .. import _checks, linalg
+from .._types import AnyArray
+from ..activations import Linear
+from ..history import WeightHistory
+from ..losses import Squared
 from ..networks import Nonlinear
 from ..spectra.bulk import RectangularLaw
-from ..spectra.outliers import Outliers, SpikedEnsemble, outliers
-from ..spectra.trajectory import outliers_by_step, pooled, stacked
+from ..spectra.outliers import Outliers
 from ..training import nonlinear, response
-from .base import Solution
+from ..training.descent import Descent
+from .base import AbstractHistorySolution, Outcome
+
+_SAMPLES = 4000
+_LEADING = 1e-3  # queries smaller than that, relative to the largest, are left out
 
 
 class NeuralTangentKernel(eqx.Module):
-    """kernel (steps+1, P K, P K), index mu K + k: Delta(t+1) = (1 - learning_rate kernel) Delta(t) to first order.
+    """kernel (steps+1, P K, P K), index mu K + k: f(t+1) = f(t) + learning_rate kernel
+    Delta(t) to first order; with the squared loss Delta(t+1) = (1 - learning_rate
+    kernel) Delta(t).
 
-        kernel = (1/P) sum_{l=0}^{L} Phi^l G^{l+1},  Phi^0 = x.x'/D,  G^{L+1} = identity over the outputs
+    kernel = (1/P) sum_{l=0}^{L} r_l Phi^l G^{l+1},  Phi^0 = x.x'/D,  G^{L+1} = identity over the outputs
+
+    with r_l the layer_rates; without momentum and decay.
     """
 
     kernel: jax.Array
 
 
-class NonlinearSolution(Solution):
-    """The training of a Nonlinear at infinite width, and the spectra of its hidden matrices.
+class Fields(eqx.Module):
+    """Draws of the fields of one layer at one step, of which every site is one neuron.
 
-    Averages over independent batches of samples; `standard_error` gives theirs. Arrays over time have length steps+1,
-    entry t after t updates, and are NaN from the step on at which training diverged.
+    forward    h^l (inputs, sites): on the training inputs and, after them, the test inputs
+    backward   z^l (P, K, sites): z^l = M_l^T g^{l+1}, z^L the readout; g^l = phi'(h^l) z^l
+
+    All sites have the same weight, and a column of `forward` and one of `backward` belong
+    to the same neuron: averages over the sites are those over the joint law of h and z at
+    infinite width. Sites come in `batches` of equal size, one after the other. Batches
+    are independent; the sites of one are not, since they share the moments that the
+    theory knows exactly.
+    """
+
+    forward: np.ndarray
+    backward: np.ndarray
+    batches: int = eqx.field(static=True)
+
+
+class _Ends(NamedTuple):
+    """The two-time kernels that no matrix keeps, of each batch."""
+
+    features: AnyArray  # of the last layer
+    gradients: AnyArray  # of the first
+
+
+class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
+    """The training of a Nonlinear at infinite width, and the spectra of its hidden
+    matrices.
+
+    Averages over independent batches of samples; `standard_error` gives theirs. Arrays
+    over time have length steps+1, entry t after t updates, and are NaN from the step on
+    at which training diverged.
     """
 
     net: Nonlinear
     trajectory: nonlinear.Trajectory  # every array has a first axis of batches
     sites: int = eqx.field(static=True)
     seed: int = eqx.field(static=True)
-    rank: int | None = eqx.field(static=True)
+    rank: int = eqx.field(static=True)
     form: str = eqx.field(static=True)
     accuracy: float | None = eqx.field(static=True)
 
@@ -59,14 +102,40 @@ class NonlinearSolution(Solution):
 
     @property
     def train_loss(self):
-        """Squared residual summed over outputs, averaged over all P samples (no 1/2)."""
-        return jnp.sum((self.net.targets - self.predictions) ** 2, -1).mean(-1)
+        """The loss averaged over all P samples: the squared residual summed over
+        outputs (no 1/2), the cross-entropy, ...; (steps+1,).
+        """
+        return self._mean_loss(self.predictions, self.net.targets)
 
     @property
     def test_loss(self):
         """The same on the test data; None if there are no test targets."""
         targets = self.net.test_targets
-        return None if targets is None else jnp.sum((targets - self.test_predictions) ** 2, -1).mean(-1)
+        if targets is None:
+            return None
+        return self._mean_loss(self.test_predictions, targets)
+
+    def _mean_loss(self, predictions, targets):
+        return self.net.loss.value(predictions, targets).mean(-1)
+
+    @property
+    def fraction_correct(self):
+        """The share of right answers on the training inputs, (steps+1,): of outputs
+        whose largest is where that of the targets is; where there is a single output,
+        and with the logistic loss, of outputs with the sign of their target. Ties, as at
+        the start, share the answer.
+        """
+        right = self.net.loss.correct(self.predictions, self.net.targets)
+        return jnp.where(self._alive(None), right.mean(-1), jnp.nan)
+
+    @property
+    def test_fraction_correct(self):
+        """The same on the test data; None if there are no test targets."""
+        targets = self.net.test_targets
+        if targets is None:
+            return None
+        right = self.net.loss.correct(self.test_predictions, targets)
+        return jnp.where(self._alive(None), right.mean(-1), jnp.nan)
 
     def feature_kernel(self, l: int):
         """<phi(h^l_mu) phi(h^l_nu)>, l = 1 ... L: (steps+1, P, P)."""
@@ -76,41 +145,145 @@ class NonlinearSolution(Solution):
         """<g^l_{mu k} g^l_{nu j}>, l = 1 ... L: (steps+1, P, K, P, K)."""
         return self.trajectory.gradient_kernels[self._space(l)].mean(0)
 
+    def fields(self, l: int, step: int) -> Fields:
+        """Draws of h^l and z^l, l = 1 ... L, at a step: the law of a single neuron, for
+        histograms and averages of your own.
+
+        Made when they are asked for, in the time of a training up to that step with the
+        same random numbers. NaN from where training diverged. Raises ValueError for the
+        response form, and under `jit` and `grad`.
+
+        >>> net = Nonlinear(inputs=[[1.0, 1.0]], targets=[1.0], hidden_layers=1, learning_rate=0.1, steps=3)
+        >>> solution = solve_nonlinear(net, samples=1024)
+        >>> h = solution.fields(1, step=3).forward
+        >>> h.shape, bool(abs(np.mean(np.tanh(h) ** 2) - solution.feature_kernel(1)[3, 0, 0]) < 1e-9)
+        ((1, 1024), True)
+        """
+        space = self._space(l)
+        step = _checks.integer("step", step, 0, self.net.steps)
+        _checks.choice("form", self.form, ("conditioning",))
+        _checks.concrete("net", self.net)
+        room = nonlinear.room_for(self.net, self.rank, self.sites)
+        made = functools.partial(
+            nonlinear.fields,
+            self.net,
+            l=space + 1,
+            step=step,
+            sites=self.sites,
+            room=room,
+        )
+        found = _side_by_side(made, self.net, self.trajectory.seeds)
+
+        def joined(batches):
+            sites_last = np.moveaxis(np.asarray(batches), 0, -2)
+            flat = sites_last.reshape(*sites_last.shape[:-2], -1)
+            return np.where(self._alive(step), flat, np.nan)
+
+        return Fields(joined(found.forward), joined(found.backward), self.batches)
+
     def two_time(self, l: int):
-        """<phi(h^l_mu(s)) phi(h^l_nu(t))> (steps+1, P, steps+1, P), <g^l(s) g^l(t)> (steps+1, P, K, steps+1, P, K)."""
-        space, layers = self._space(l), self.trajectory.layers
-        top, bottom = space == self.net.hidden_layers - 1, space == 0
-        features = self.trajectory.top_features if top else jax.vmap(lambda h: h.grams()[0])(layers[space])
-        gradients = self.trajectory.bottom_gradients if bottom else jax.vmap(lambda h: h.grams()[1])(layers[space - 1])
-        return features.mean(0), gradients.mean(0)
+        """<phi(h^l_mu(s)) phi(h^l_nu(t))> (steps+1, P, steps+1, P), <g^l(s) g^l(t)>
+        (steps+1, P, K, steps+1, P, K).
+
+        Made when it is asked for: those of the first and the last layer take the time
+        of a second training. Raises ValueError where they need more memory than there
+        is.
+        """
+        space = self._space(l)
+        self._room_for_two_time()
+        layers = self.trajectory.layers
+        top = space == self.net.hidden_layers - 1
+        bottom = space == 0
+        ends = self._ends() if top or bottom else None
+        if top and ends is not None:
+            features = ends.features
+        else:
+            features = jax.vmap(lambda measured: measured.grams()[0])(layers[space])
+        if bottom and ends is not None:
+            gradients = ends.gradients
+        else:
+            below = layers[space - 1]
+            gradients = jax.vmap(lambda measured: measured.grams()[1])(below)
+        return self._dead(features.mean(0), 2), self._dead(gradients.mean(0), 3)
+
+    def _ends(self) -> "_Ends":
+        """Trained once more, with the same random numbers, where they were not kept."""
+        features = self.trajectory.top_features
+        gradients = self.trajectory.bottom_gradients
+        if features is not None and gradients is not None:
+            return _Ends(features, gradients)
+        room = nonlinear.room_for(self.net, self.rank, self.sites)
+        train = functools.partial(
+            nonlinear.train, self.net, sites=self.sites, room=room, two_time=True
+        )
+        again = _side_by_side(train, self.net, self.trajectory.seeds)
+        return _Ends(again.top_features, again.bottom_gradients)
+
+    def _room_for_two_time(self):
+        P, _ = self.net.targets.shape
+        _checks.memory(
+            "two_time",
+            f"{self.net.steps} steps of {P} inputs",
+            nonlinear.two_time_memory(self.net, self.sites, self.batches),
+            "fewer inputs or steps",
+        )
 
     def responses(self, layer: int):
-        """B (steps+1, P, K, steps+1, P) = <d g^{l+1}/d u>, A (steps+1, P, steps+1, P, K) = <d phi(h^l)/d r>, l = layer.
+        """B (steps+1, P, K, steps+1, P) = <d g^{l+1}/d u>, A (steps+1, P, steps+1, P,
+        K) = <d phi(h^l)/d r>, l = layer.
 
-        u and r are the innovations of M_l(0) phi(h^l) and M_l(0)^T g^{l+1}. The conditioning form has them by Stein's
-        lemma, without a derivative of the activation. Where queries are linearly dependent only sums of responses have
-        a meaning; these are the smallest.
+        u and r are the innovations of M_l(0) phi(h^l) and M_l(0)^T g^{l+1}. The
+        conditioning form has them by Stein's lemma, without a derivative of the
+        activation. Where queries are linearly dependent only sums of responses have a
+        meaning; these are the smallest.
         """
-        return tuple(x.mean(0) for x in jax.vmap(lambda h: h.responses())(self._layer(layer)))
+        measured = self._layer(layer)
+        B, A = jax.vmap(lambda measured: measured.responses())(measured)
+        return self._dead(B.mean(0), 3), self._dead(A.mean(0), 2)
 
     @property
     def ntk(self) -> NeuralTangentKernel:
         """The kernel that moves the predictions, in the units of the learning rate."""
         P, K = self.net.targets.shape
-        total = jnp.einsum("tmn,kj->tmknj", self.feature_kernel(self.net.hidden_layers), jnp.eye(K))
-        for l in range(1, self.net.hidden_layers):
-            total = total + self.feature_kernel(l)[:, :, None, :, None] * self.gradient_kernel(l + 1)
+        L = self.net.hidden_layers
+        rates = jnp.ones(L + 1)
+        if self.net.layer_rates is not None:
+            rates = self.net.layer_rates
+        top = self.feature_kernel(L)
+        total = rates[L] * jnp.einsum("tmn,kj->tmknj", top, jnp.eye(K))
+        for l in range(1, L):
+            features = self.feature_kernel(l)[:, :, None, :, None]
+            total = total + rates[l] * features * self.gradient_kernel(l + 1)
         inputs = self.net.inputs @ self.net.inputs.T / self.net.inputs.shape[1]
-        total = total + inputs[:, None, :, None] * self.gradient_kernel(1)
+        total = total + rates[0] * inputs[:, None, :, None] * self.gradient_kernel(1)
         return NeuralTangentKernel(total.reshape(-1, P * K, P * K) / P)
 
     @property
     def sharpness(self):
-        """Largest eigenvalue of the NTK at each step: unstable at 2/learning_rate."""
+        """Largest eigenvalue of H^{1/2} K H^{1/2} at each step, K the NTK and H the
+        Hessian of the loss in the outputs (1 for the squared loss): unstable at
+        `sharpness_limit`.
+
+        It is the kernel's, not the Hessian's: that of the loss is, in these units, the
+        kernel's on the residual's side and a term of the residual besides, and may be
+        up to several times larger while the residual is large.
+        """
         kernel = self.ntk.kernel
         finite = jnp.isfinite(kernel).all((1, 2))
-        top = jnp.linalg.eigvalsh(jnp.where(finite[:, None, None], kernel, 0.0))[:, -1]
+        safe = jnp.where(finite[:, None, None], kernel, 0.0)
+        if self.net.loss == Squared:
+            top = linalg.eigvalsh(safe)[:, -1]
+        else:
+            top = linalg.top_of_product(safe, self._hessian(finite))
         return jnp.where(finite, top, jnp.nan)
+
+    def _hessian(self, finite):
+        """Of the loss in the outputs, (steps+1, P K, P K): nothing between samples."""
+        P, K = self.net.targets.shape
+        f = jnp.where(finite[:, None, None], self.predictions, 0.0)
+        own = self.net.loss.hessian(f, self.net.targets)
+        between = jnp.einsum("tmkj,mn->tmknj", own, jnp.eye(P))
+        return between.reshape(-1, P * K, P * K)
 
     @property
     def alignment(self):
@@ -120,62 +293,78 @@ class NonlinearSolution(Solution):
         norms = jnp.linalg.norm(kernel, axis=(1, 2)) * jnp.linalg.norm(wanted)
         return jnp.sum(kernel * wanted, (1, 2)) / jnp.where(norms > 0, norms, 1.0)
 
-    def bulk(self, layer: int, step: int | None = None) -> RectangularLaw:
-        """The law of all but finitely many singular values of W^layer / sqrt(N), the same at every step."""
-        self._layer(layer), self._step(step)
-        return RectangularLaw(1.0, self.net.init_variance)
+    def initial_law(self, layer: int) -> RectangularLaw:
+        """The law of the singular values of W^layer / sqrt(N) before training."""
+        return RectangularLaw(1.0, self._layer(layer).variance.mean())
 
-    def outliers(self, layer: int, step: int | None = None, max_outliers: int | None = None, independent: bool = False,
-                 tolerance: float = 1e-3) -> Outliers:  # fmt: skip
-        """Outliers of W^layer / sqrt(N), and their overlaps with the queries of the updates.
+    def descent(self, layer: int) -> Descent | None:
+        """The optimiser of W^layer."""
+        return jax.tree.map(lambda x: x[0], self._layer(layer).descent)
 
-        Left with g_{mu k}(s), index (s P + mu) K + k, right with phi(h_mu(s)), index s P + mu, s = 0 ... steps-1. At
-        one step, values (k,); without `step` at all of them, (steps+1, k), padded with NaN. `max_outliers` sets k and
-        has to be given under `jit`. Directions of less than `tolerance` of the largest among the queries are left out.
-        With `independent` the spikes are wrongly taken as independent of the initial weights, to be compared with.
+    def outliers(
+        self,
+        layer: int,
+        step: int | None = None,
+        max_outliers: int | None = None,
+        independent: bool = False,
+        tolerance: float = _LEADING,
+    ) -> Outliers:
+        """Outliers of W^layer / sqrt(N), and their overlaps with the queries of the
+        updates.
+
+        Left with g_{mu k}(s), index (s P + mu) K + k, right with phi(h_mu(s)), index s
+        P + mu, s = 0 ... steps-1. At one step, values (k,); without `step` at all of
+        them, (steps+1, k), padded with NaN. `max_outliers` sets k and has to be given
+        under `jit`. Directions of less than `tolerance` of the largest among the
+        queries are left out. With `independent` the spikes are wrongly taken as
+        independent of the initial weights, to be compared with.
         """
-        history, step = self._layer(layer), self._step(step)
+        step = self._step(step)
+        history = self.weight_history(layer, tolerance)
+        history = history.independent() if independent else history
+        return self._outliers(history, step, max_outliers)
+
+    def weight_history(self, layer: int, tolerance: float = _LEADING) -> WeightHistory:
+        """What level 2 needs to know of W^layer, from all batches; queries as in
+        `outliers`.
+        """
+        measured = self._layer(layer)
         if self.form == "conditioning":
-            return outliers_by_step(*pooled(history, independent, tolerance), step, max_outliers)
-        found = [outliers(ensemble.independent() if independent else ensemble, max_outliers)
-                 for ensemble in self._spiked(history, range(self.net.steps + 1) if step is None else [step])]
-        return found[0] if step is not None else stacked(found)
-
-    def _spiked(self, history, steps):
-        """The response form of level 2 at those steps."""
-        h = jax.tree.map(lambda x: x.mean(0), history)
-        (last, P, K), l, k = h.rates.shape, h.rates.size, h.rates.shape[0] * h.rates.shape[1]
-        G, B = (x[:last, :, :, :last].reshape(l, -1) for x in (h.left_gram, h.left_response))
-        H, A = (x[:last, :, :last].reshape(k, -1) for x in (h.right_gram, h.right_response))
-        for step in steps:
-            rates = jnp.where(np.arange(l) < step * P * K, h.rates.ravel(), 0.0)
-            yield SpikedEnsemble(aspect=1.0, variance=h.variance, left_gram=G, right_gram=H, left_response=B,
-                                 right_response=A, strengths=rates[:, None] * jnp.repeat(jnp.eye(k), K, 0))  # fmt: skip
-
-    def _revealed(self, layer):
-        if self.form != "conditioning":
-            checks.fail("form", self.form, "conditioning")
-        return pooled(self._layer(layer))
+            return WeightHistory.from_moments(measured, tolerance)
+        return jax.tree.map(lambda x: x.mean(0), measured).history(tolerance)
 
     def standard_error(self, quantity):
-        """Standard error of quantity(solution), an array, by the jackknife over the batches: NaN for a single batch.
+        """Standard error of quantity(solution), an array, by the jackknife over the
+        batches: NaN for a single batch.
 
-        `quantity` may be the name of a property, or a function of a solution. It does not contain what all batches
-        share: a bias of order one over the sites of a batch (0.2% of a kernel at 2,048), which is the smaller the fewer
-        batches the same samples are in.
+        `quantity` may be the name of a property, or a function of a solution. It does
+        not contain what all batches share: a bias of order one over the sites of a
+        batch (0.2% of a kernel at 2,048), which is the smaller the fewer batches the
+        same samples are in.
         """
-        get, every = operator.attrgetter(quantity) if isinstance(quantity, str) else quantity, np.arange(self.batches)
+        get = operator.attrgetter(quantity) if isinstance(quantity, str) else quantity
+        every = np.arange(self.batches)
         if len(every) == 1:
             return jnp.full_like(get(self), jnp.nan)
-        rests = [jax.tree.map(lambda x, b=b: x[every != b], self.trajectory) for b in every]
-        values = jnp.stack([get(eqx.tree_at(lambda s: s.trajectory, self, rest)) for rest in rests])
+        rests = [
+            jax.tree.map(lambda x, b=b: x[every != b], self.trajectory) for b in every
+        ]
+        values = jnp.stack(
+            [get(eqx.tree_at(lambda s: s.trajectory, self, rest)) for rest in rests]
+        )
         return jnp.sqrt((len(every) - 1) * jnp.var(values, 0))
 
     def more(self, samples: int) -> "NonlinearSolution":
-        """The solution with about that many samples added, in new batches of the same size."""
-        count = -(-checks.integer("samples", samples, 1) // self.sites)
-        added = _batches(self.net, self.form, self.sites, self.rank, self.seed, self.batches, count)
-        joined = jax.tree.map(lambda *x: _numbers(x).concatenate(x), self.trajectory, added)
+        """The solution with about that many samples added, in new batches of the same
+        size.
+        """
+        count = -(-_checks.integer("samples", samples, 1) // self.sites)
+        added = _batches(
+            self.net, self.form, self.sites, self.rank, self.seed, self.batches, count
+        )
+        joined = jax.tree.map(
+            lambda *x: _numbers(x).concatenate(x), self.trajectory, added
+        )
         return eqx.tree_at(lambda s: s.trajectory, self, joined)
 
     @property
@@ -183,51 +372,102 @@ class NonlinearSolution(Solution):
         return jnp.min(self.trajectory.finite_steps)
 
     @property
-    def troubled(self):
-        return super().troubled | self.trajectory.full.any() | (2 * self.trajectory.used.max() > self.sites)
+    def quality(self) -> Outcome:
+        """The rank cap was reached, or there are too few samples."""
+        few = 2 * self.trajectory.used.max() > self.sites
+        found = Outcome.where(few, Outcome.few_samples, Outcome.ok)
+        if self.accuracy is not None:
+            error = jnp.max(self.standard_error("predictions"))
+            wrong = ~few & ~(error <= self.accuracy)
+            found = Outcome.where(wrong, Outcome.inaccurate, found)
+        return Outcome.where(self.trajectory.full.any(), Outcome.rank_cap, found)
 
     @property
-    def warning(self):
-        """The rank cap was reached, or there are too few samples."""
-        if bool(self.trajectory.full.any()):
+    def outcome(self) -> Outcome:
+        exhausted = self._exhausted
+        return Outcome.where(exhausted, Outcome.few_samples, super().outcome)
+
+    @property
+    def _exhausted(self) -> Bool[Array, ""]:
+        """As many directions as sites: what comes next is no training, and may well
+        not be finite.
+        """
+        return self.trajectory.used.max() >= self.sites
+
+    @property
+    def reason(self) -> str:
+        if bool(self.outcome == Outcome.rank_cap):
             return "rank cap reached"
-        used = int(self.trajectory.used.max())
-        if 2 * used > self.sites:
-            return f"too few samples: batches of {self.sites} sites for {used} directions; at least {2 * used} needed"
-        if self.accuracy is not None:
-            error = float(jnp.max(self.standard_error("predictions")))
-            if not error <= self.accuracy:
-                return f"too few samples: standard error of the predictions {error:.2g}, asked for {self.accuracy:.2g}"
-        return None
+        if bool(self.outcome == Outcome.few_samples):
+            used = int(self.trajectory.used.max())
+            return (
+                f"too few samples: batches of {self.sites} sites for {used} "
+                f"directions; at least {2 * used} needed"
+            )
+        error = float(jnp.max(self.standard_error("predictions")))
+        return (
+            f"too few samples: standard error of the predictions {error:.2g}, asked "
+            f"for {self.accuracy:.2g}"
+        )
 
     @property
     def stats(self) -> dict:
-        """Samples, batches, the largest standard error of the predictions, the rank of the query histories of each
-        layer (backward, forward), the room there was, and the sizes of the bases."""
-        error, ranks, used = self.standard_error("predictions"), self.trajectory.ranks, self.trajectory.used
-        return dict(samples=self.batches * self.sites, batches=self.batches, standard_error=float(jnp.max(error)),
-                    ranks=np.asarray(ranks.max(0)), rank_cap=self.rank, directions=np.asarray(used.max(0)))  # fmt: skip
+        """Samples, batches, the largest standard error of the predictions, the rank of
+        the query histories of each layer (backward, forward), the room there was, and
+        the sizes of the bases.
+        """
+        error = self.standard_error("predictions")
+        return dict(
+            samples=self.batches * self.sites,
+            batches=self.batches,
+            standard_error=float(jnp.max(error)),
+            ranks=np.asarray(self.trajectory.ranks.max(0)),
+            rank_cap=self.rank,
+            directions=np.asarray(self.trajectory.used.max(0)),
+        )
+
+    def _dead(self, kernel, other: int):
+        """A kernel between two times, its axes 0 and `other`, NaN where training had
+        diverged at either.
+        """
+        alive = self._alive(None)
+        for axis in (0, other):
+            others = [i for i in range(kernel.ndim) if i != axis]
+            kernel = jnp.where(jnp.expand_dims(alive, others), kernel, jnp.nan)
+        return kernel
 
     def _space(self, l):
-        return checks.choice("l", l, tuple(range(1, self.net.hidden_layers + 1))) - 1
+        return _checks.choice("l", l, tuple(range(1, self.net.hidden_layers + 1))) - 1
 
     def _layer(self, layer):
         return self.trajectory.layers[self.net.layer(layer) - 1]
 
 
-def solve_nonlinear(net: Nonlinear, samples: int = 4000, seed: int = 0, batches: int = 4, rank: int | None = None,
-                    accuracy: float | None = None, form: str = "conditioning") -> NonlinearSolution:  # fmt: skip
+def solve_nonlinear(
+    net: Nonlinear,
+    samples: int | None = None,
+    seed: int = 0,
+    batches: int = 4,
+    rank: int | None = None,
+    accuracy: float | None = None,
+    form: str = "conditioning",
+) -> NonlinearSolution:
     """Solve the theory of a nonlinear network.
 
-    samples    sites in all, roughly: in `batches` independent batches, from which the standard errors come, each of a
-               power of two, as quasi-random numbers like it
-    rank       room for the directions of the queries of each matrix; if not given, it grows until nothing is dropped
-    accuracy   the standard error of the predictions above which `status` reports too few samples
-    form       "conditioning": the cost is samples x inputs x steps x rank. "response": an independent and slower way,
-               samples x (inputs x steps)^3, that refuses kinked activations and takes no derivatives
+    samples    sites in all, roughly: in `batches` independent batches, from which the
+               standard errors come, each of a power of two, as quasi-random numbers
+               like it. 4000 if not given, and fewer of a linear network, which is exact
+               with as many as hold its directions
+    rank       room for the directions of the queries of each matrix; if not given, it
+               grows until nothing is dropped
+    accuracy   the standard error of the predictions above which `status` reports too
+               few samples
+    form       "conditioning": the cost is samples x inputs x steps x rank. "response":
+               an independent and slower way, samples x (inputs x steps)^3, that refuses
+               kinked activations and takes no derivatives
 
-    Raises ValueError for anything but a Nonlinear, and where the memory needed is more than this machine has. Under
-    `jit` and `grad` give `rank`.
+    Raises ValueError for anything but a Nonlinear, and where the memory needed is more
+    than this machine has. Under `jit` and `grad` give `rank`.
 
     >>> inputs, targets = [[1.0, 0.0], [0.5, 1.0]], [1.0, -1.0]
     >>> net = Nonlinear(inputs=inputs, targets=targets, hidden_layers=1, learning_rate=0.5, steps=9)
@@ -235,38 +475,73 @@ def solve_nonlinear(net: Nonlinear, samples: int = 4000, seed: int = 0, batches:
     >>> print(solution.status, solution.train_loss[jnp.array([0, 9])].round(2))
     ok [1.   0.09]
     """
-    batches = checks.integer("batches", batches, 1)
-    checks.choice("form", form, ("conditioning", "response"))
-    checks.integer("seed", seed, 0)
-    if checks.integer("samples", samples, 1) < 16 * batches:
-        checks.fail("samples", samples, f"at least 16 for each of the {batches} batches")
-    sites = 2 ** round(np.log2(samples / batches))
+    batches = _checks.integer("batches", batches, 1)
+    _checks.choice("form", form, ("conditioning", "response"))
+    _checks.integer("seed", seed, 0)
+    asked = _SAMPLES if samples is None else _checks.integer("samples", samples, 1)
+    if asked < 16 * batches:
+        _checks.fail("samples", asked, f"at least 16 for each of the {batches} batches")
     if accuracy is not None:
-        checks.positive("accuracy", accuracy)
+        _checks.positive("accuracy", accuracy)
     most, room = nonlinear.rank_guess(net)
     if rank is not None:
-        room = min(checks.integer("rank", rank, 1), most)
+        room = min(_checks.integer("rank", rank, 1), most)
+    fewest = samples is None and form == "conditioning" and net.activation == Linear
     while True:
+        sites = _sites(net, asked / batches, room, fewest)
         trajectory = _batches(net, form, sites, room, seed, 0, batches)
         solution = NonlinearSolution(net, trajectory, sites, seed, room, form, accuracy)
-        if rank is not None or not checks.known(trajectory.full) or not bool(trajectory.full.any()) or room == most:
+        given = rank is not None or not _checks.is_concrete(trajectory.full)
+        if given or not bool(trajectory.full.any()) or room == most:
             return solution
         room = min(2 * room, most)
+
+
+def _sites(net, number: float, room: int, fewest: bool) -> int:
+    """Sites of a batch: a power of two, roughly that number or, if fewer are enough, as
+    many as hold all directions.
+    """
+    sites = 2 ** round(np.log2(number))
+    if not fewest:
+        return sites
+    directions = max(nonlinear.room_for(net, room, sites))
+    return min(sites, 2 ** math.ceil(np.log2(2 * directions)))
 
 
 def _batches(net, form, sites, rank, seed, first, count):
     """Trajectories number first ... first+count-1 of a seed, stacked."""
     room = nonlinear.room_for(net, rank, sites)
-    needed = nonlinear.memory(net, room, sites) if form == "conditioning" else response.memory(net, sites)
-    checks.memory("samples", f"{sites} a batch", needed, "more batches, fewer inputs or steps, a smaller rank")
-    train = functools.partial(nonlinear.train, room=room, two_time=True) if form == "conditioning" else response.train
-    devices, runs = jax.local_devices() if checks.known(net) else [None], []
-    for b in range(first, first + count):  # independent, and started without waiting: side by side on several devices
-        with jax.default_device(devices[b % len(devices)]) if len(devices) > 1 else contextlib.nullcontext():
-            runs.append(train(net, (seed, b), sites=sites))
+    if form == "conditioning":
+        needed = nonlinear.memory(net, room, sites, count)
+        train = functools.partial(nonlinear.train, net, sites=sites, room=room)
+    else:
+        needed = response.memory(net, sites)
+        train = functools.partial(response.train, net, sites=sites)
+    _checks.memory(
+        "samples",
+        f"{sites} a batch",
+        needed,
+        "more batches, fewer inputs or steps, a smaller rank",
+    )
+    seeds = [(seed, b) for b in range(first, first + count)]
+    return _side_by_side(train, net, seeds)
+
+
+def _side_by_side(train, net, seeds):
+    """train(seed) of each seed, stacked: started without waiting, side by side where
+    there are several devices.
+    """
+    devices = jax.local_devices() if _checks.is_concrete(net) else [None]
+    runs = []
+    for b, seed in enumerate(seeds):
+        place = contextlib.nullcontext()
+        if len(devices) > 1:
+            place = jax.default_device(devices[b % len(devices)])
+        with place:
+            runs.append(train(seed))
     return jax.tree.map(lambda *x: _numbers(x).stack(x), *runs)
 
 
 def _numbers(arrays):
     """NumPy, which has nothing to compile, unless JAX is tracing."""
-    return np if checks.known(arrays) else jnp
+    return np if _checks.is_concrete(arrays) else jnp

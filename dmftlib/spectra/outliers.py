@@ -1,34 +1,56 @@
-"""Outliers of M = M0 + U strengths V^T / m whose spikes may have been computed from M0 itself.
+"""Singular values of M(t) past the edge of the bulk, and where their vectors point.
 
-The columns g_j of U (n, l) and h_k of V (m, k) are *queries*: a query may be any function of the images M0 h of earlier
-h's, or M0^T g of earlier g's. What level 2 needs to know of them is, as n, m -> infinity at aspect = n/m, either
+A WeightHistory says what the queries have revealed of M(0); the rest is fresh noise,
+which answers through the resolvents m_L(s), m_R(s) of the bulk. So s is an outlier of
+M(t) iff it is an eigenvalue of
 
-* their Grams and responses (`SpikedEnsemble`, the response form), or
-* the part of M0 that the queries have revealed, and the Grams of what they have revealed beyond their own span
-  (`ConditionedEnsemble`, the conditioning form).
+    K(s) = [[m_R left_beyond, D], [D^T, m_L right_beyond]],   D = Q_L^T M(t) Q_R.
 
-Both reduce to a symmetric matrix T(s), as small as the number of queries, with T(s) y = 0 at an outlier s. A family of
-eigenvalues falls monotonically in s and crosses 1 at the outliers, so the number of eigenvalues above 1 at the bulk
-edge is the number of outliers, and each is a bracketed root.
+A spike of strength theta that is independent of M(0) is found at the s with
+
+    s^2 = (theta^2 + v)(theta^2 + v c)/theta^2 = s_+^2 + (theta - theta_c^2/theta)^2,
+    m_L = s/(theta^2 + v c),   m_R = s/(theta^2 + v),   theta_c^2 = v sqrt(c),
+
+v the variance, c the aspect. Everything is a smooth function of this theta, down to the
+threshold theta_c where s meets the edge, while s and the resolvents are not smooth in
+one another there. With it K(s) - s is, but for a factor on each side,
+
+    T(theta) = [[left_beyond - v, theta D], [theta D^T, right_beyond - v c]] - theta^2,
+
+and what is looked for is the distance x = theta - theta_c from the threshold. The
+positive eigenvalues of T fall through zero one after the other: as many as T has at
+theta_c are the outliers, and each is one bracketed root. With y its null vector, |y| =
+1, and d = 2 y_L D y_R, the squared cosines with a unit query q are
+
+    left   2 (y_L . q)^2 (theta^4 - theta_c^4) / (theta (theta^2 + v c)(2 theta - d)),
+    right  2 (y_R . q)^2 (theta^4 - theta_c^4) / (theta (theta^2 + v)(2 theta - d)).
 """
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from .. import checks
+from .. import _checks, linalg
+from .._compile import compiled
+from ..history import WeightHistory
 from .bulk import RectangularLaw
+from .roots import AbstractFamily, differentiable
+from .spiked import SpikedEnsemble
+
+_ROUNDING = 8 * float(np.finfo(float).eps)  # of an eigenvalue, relative to the largest
+_NOTHING = 1e-16  # of a variance
+_MOST = 60  # iterations: a bisection of the bracket, at worst
 
 
 class Outliers(eqx.Module):
-    """Singular values past the bulk edge, and where their singular vectors point; of a trajectory with a leading axis
-    of steps, padded with NaN.
+    """Singular values past the bulk edge, and where their singular vectors point; of a
+    trajectory with a leading axis of steps, padded with NaN.
 
     values         (k,)      descending
-    left_overlap   (k, l)    squared cosine of the left singular vector with each g_j (0 where g_j = 0)
+    left_overlap   (k, l)    squared cosine of the left singular vector with each g_j (0
+                             where g_j = 0)
     right_overlap  (k, k_h)  squared cosine of the right singular vector with each h_k
     """
 
@@ -36,365 +58,355 @@ class Outliers(eqx.Module):
     left_overlap: Float[Array, "*steps k l"]
     right_overlap: Float[Array, "*steps k r"]
 
+    def where(self, mask: Bool[Array, "*steps"]) -> "Outliers":
+        """NaN where the mask is False; it has the leading axes of all three.
 
-class SpikedEnsemble(eqx.Module):
-    """M = M0 + U strengths V^T / m, with M0 (n, m) of entries N(0, variance/m), aspect = n/m; response form.
-
-    left_gram       G (l, l)  <g_i g_j>, averages over the n left sites
-    right_gram      H (k, k)  <h_i h_j>, averages over the m right sites
-    left_response   B (l, k)  <d g_j / d (M0 h_k)>, zero if not given
-    right_response  A (k, l)  <d h_k / d (M0^T g_j)>, zero if not given
-    strengths         (l, k)
-
-    Every vector that M0 was multiplied with on the way to a spike has to be among the queries, with zero strength if
-    it is not in a spike: a query left out gives wrong outliers. Strengths of order one give singular values of order
-    one at any n, m. With zero responses the spikes are independent of M0.
-
-    Raises ValueError for an aspect or variance that is not positive, Grams that are not symmetric positive
-    semidefinite, shapes that do not match, NaN, responses that no causal order of queries could have, and responses
-    too large for the Grams (the covariance of the queries with the images of M0 would not be positive).
-
-    Source: derived in chapter 3 of the book.
-
-    The square spiked covariance (1 + theta v v^T) M0 has its top right direction amplified; its spike M0 -> g = M0 v
-    depends on M0 and escapes for every theta above sqrt(2) - 1, where an independent spike needs 1:
-
-    >>> spiked = SpikedEnsemble(aspect=1.0, variance=1.0, left_gram=[[1.0]], right_gram=[[1.0]],
-    ...                         left_response=[[1.0]], strengths=[[0.8]])
-    >>> print(outliers(spiked).values.round(4), outliers(spiked.independent()).values)
-    [2.1648] []
-    """
-
-    aspect: Float[Array, ""]
-    variance: Float[Array, ""]
-    left_gram: Float[Array, "l l"]
-    right_gram: Float[Array, "k k"]
-    left_response: Float[Array, "l k"]
-    right_response: Float[Array, "k l"]
-    strengths: Float[Array, "l k"]
-
-    def __init__(self, *, aspect, variance, left_gram, right_gram, strengths, left_response=None, right_response=None):
-        checks.positive("aspect", aspect)
-        checks.positive("variance", variance)
-        left_gram, right_gram = checks.gram("left_gram", left_gram), checks.gram("right_gram", right_gram)
-        left, right = left_gram.shape[0], right_gram.shape[0]
-        self.aspect, self.variance = jnp.asarray(aspect, float), jnp.asarray(variance, float)
-        self.left_gram, self.right_gram = left_gram, right_gram
-        for name, value, shape in (
-            ("left_response", left_response, (left, right)), ("right_response", right_response, (right, left))
-        ):
-            setattr(self, name, jnp.zeros(shape) if value is None else checks.array(name, value, shape))
-        self.strengths = checks.array("strengths", strengths, (left, right))
-        self._refuse_impossible_responses()
-
-    def _refuse_impossible_responses(self):
-        if not all(map(checks.known, jax.tree.leaves(self))):
-            return
-        A, B, G, H = map(np.asarray, (self.right_response, self.left_response, self.left_gram, self.right_gram))
-        onward = ((B != 0).astype(int) @ (A != 0)) > 0  # query g_i was computed, one M0^T and one M0 later, from g_j
-        for _ in range(len(G).bit_length()):
-            onward = onward | (onward.astype(int) @ onward > 0)
-        if np.diagonal(onward).any():
-            checks.fail("left_response, right_response", "queries that depend on each other in a circle",
-                        "responses with a causal order: each query a function of earlier ones")
-        c, v = float(self.aspect), float(self.variance)
-        for name, gram, explained in (("left", G, v * B @ H @ B.T), ("right", H, v * c * A @ G @ A.T)):
-            if gram.size and np.linalg.eigvalsh(gram - explained)[0] < -0.05 * np.abs(gram).max():
-                checks.fail(f"{name}_response", "responses larger than the Grams allow",
-                            f"{name}_gram minus the part that the responses explain to be positive semidefinite")
-
-    @staticmethod
-    def from_vectors(M0, U, V, strengths, variance=None) -> "ConditionedEnsemble":
-        """The conditioning form from the vectors themselves: M0 (n, m), U (n, l), V (m, k), strengths (l, k).
-
-        U and V hold every query ever made to M0 on its side, as columns. `variance` is measured from the entries of M0
-        if not given. At finite n the outliers are those of this very M0, up to O(1/n) in the bulk; memory is that of
-        one product M0 V and one M0^T U.
-
-        >>> rng = np.random.default_rng(0)
-        >>> M0 = rng.standard_normal((600, 600)) / np.sqrt(600)
-        >>> h = rng.standard_normal((600, 1))
-        >>> g = M0 @ h
-        >>> outliers(SpikedEnsemble.from_vectors(M0, g, h, [[0.8]])).values.shape
-        (1,)
+        >>> found = Outliers(jnp.array([2.5]), jnp.ones((1, 1)), jnp.ones((1, 1)))
+        >>> print(found.where(jnp.array([False])).values)
+        [nan]
         """
-        M0 = checks.array("M0", M0, (None, None))
-        n, m = M0.shape
-        U, V = checks.array("U", U, (n, None)), checks.array("V", V, (m, None))
-        strengths = checks.array("strengths", strengths, (U.shape[1], V.shape[1]))
-        for name, count, dimension in (("U", U.shape[1], n), ("V", V.shape[1], m)):
-            if count >= dimension:
-                checks.fail(name, f"{count} columns of length {dimension}", "fewer queries than dimensions")
-        if variance is not None:
-            checks.positive("variance", variance)
-        elif checks.known(M0) and not jnp.any(M0):
-            checks.fail("M0", "a matrix of zeros", "entries that are not all zero")
-        return _reveal(M0, U, V, strengths, m * jnp.mean(M0**2) if variance is None else jnp.asarray(variance, float))
 
-    def independent(self) -> "SpikedEnsemble":
-        """The same Grams and strengths with the responses dropped: the spikes taken as independent of M0."""
-        return eqx.tree_at(lambda e: (e.left_response, e.right_response), self, replace_fn=jnp.zeros_like)
+        def masked(x):
+            axes = tuple(range(mask.ndim, x.ndim))
+            present = jnp.expand_dims(mask, axes)
+            return jnp.where(present, x, jnp.nan)
 
-    def conditioned(self, rtol: float = 1e-12) -> "ConditionedEnsemble":
-        """The conditioning form of the same ensemble, by Stein's lemma; directions whose share of a Gram's largest
-        eigenvalue is below rtol are dropped."""
-        return _conditioned(self, rtol)
-
-    @property
-    def parameters(self):
-        """(c, variance, G, H, A, B): all but the strengths."""
-        return (self.aspect, self.variance, self.left_gram, self.right_gram, self.right_response, self.left_response)
-
-    @property
-    def law(self) -> RectangularLaw:
-        """The bulk."""
-        return RectangularLaw(self.aspect, self.variance)
-
-    def overlap_matrix(self, s):
-        """Q(s) = F^T (s - H0)^{-1} F / m over the queries F = (g_1 … g_l | h_1 … h_k), H0 the Hermitization of M0.
-
-        With sources for each query, the two responses and the two overlaps of the auxiliary dynamics are one linear
-        solve each.
-        """
-        c, v, G, H, A, B = self.parameters
-        m_L, m_R = self.law.m_left(s), self.law.m_right(s)
-        none_L, none_R = jnp.zeros_like(G), jnp.zeros_like(H)
-        A_F, B_F = jnp.hstack([none_L, A.T]), jnp.hstack([B.T, none_R])
-        G_F, H_F = jnp.hstack([G, jnp.zeros_like(B)]), jnp.hstack([jnp.zeros_like(A), H])
-        identity = jnp.eye(len(G))
-        alpha = jnp.linalg.solve(identity - m_L * m_R * v**2 * c * A.T @ B.T, m_R * (A_F + v * c * m_L * A.T @ B_F))
-        beta = m_L * (B_F + v * B.T @ alpha)
-        source_R = m_R * (H_F + v * c * H @ beta)
-        left = jnp.linalg.solve(identity - m_L * m_R * v**2 * c * B @ A, m_L * (G_F + v * B @ source_R + v * G @ alpha))
-        right = source_R + m_R * v * c * A @ left
-        Q = jnp.vstack([c * left, right])
-        return (Q + Q.T) / 2
-
-    def _spike_operator(self):
-        Theta = self.strengths
-        l, k = Theta.shape
-        return jnp.block([[jnp.zeros((l, l)), Theta], [Theta.T, jnp.zeros((k, k))]])
-
-    def pencil(self, s):
-        """T(s) = J - J Q(s) J, J = [[0, strengths], [strengths^T, 0]]: T y = 0 at an outlier, with y = Q J y."""
-        J = self._spike_operator()
-        return J - J @ self.overlap_matrix(s) @ J
-
-    def crossings(self, s):
-        """Eigenvalues of Q^{1/2} J Q^{1/2}, descending, with y for each: they fall in s and cross 1 at the outliers."""
-        squares, vectors = jnp.linalg.eigh(self.overlap_matrix(s))
-        root = vectors * jnp.sqrt(jnp.maximum(squares, 0.0)) @ vectors.T
-        values, vectors = jnp.linalg.eigh(root @ self._spike_operator() @ root)
-        return values[::-1], root @ vectors[:, ::-1]
-
-    def highest(self):
-        """A bound on every outlier: the edge plus the norm of the spikes."""
-        _, high = self.law.edges[0]
-        left, right = _whiten(self.left_gram, 0.0)[0], _whiten(self.right_gram, 0.0)[0]
-        return high + jnp.sqrt(self.aspect) * jnp.linalg.norm(left @ self.strengths @ right.T)
-
-    def overlaps(self, s, y):
-        """Squared cosines with each query, from the solution y of T y = 0 normalised to y^T T' y = 2."""
-        y = self.overlap_matrix(s) @ self._spike_operator() @ y
-        G, H = self.left_gram, self.right_gram
-        return _share(y[: len(G)] ** 2, self.aspect * jnp.diagonal(G)), _share(y[len(G) :] ** 2, jnp.diagonal(H))
+        return jax.tree.map(masked, self)
 
 
-class ConditionedEnsemble(eqx.Module):
-    """The conditioning form: what the queries have revealed of M0, in orthonormal bases Q_L, Q_R of their spans.
+def outliers(
+    ensemble: SpikedEnsemble | WeightHistory, max_outliers: int | None = None
+) -> Outliers:
+    """The singular values of M past the bulk edge s_+ = sqrt(variance) (1 +
+    sqrt(aspect)), as n, m -> infinity; of a WeightHistory at its last step.
 
-    core               D0 = Q_L^T M0 Q_R                       (p, q)
-    left_beyond        Q_L^T M0 M0^T Q_L - D0 D0^T             (p, p)  Gram of what M0^T Q_L has outside Q_R
-    right_beyond       Q_R^T M0^T M0 Q_R - D0^T D0             (q, q)
-    left_coordinates   Q_L^T U / sqrt(n)                       (p, l)
-    right_coordinates  Q_R^T V / sqrt(m)                       (q, k)
-    strengths                                                  (l, k)
+    Without `max_outliers` all outliers are returned and nothing else. With it, or under
+    `jit`, `grad` and `vmap`, where shapes are static, there are `max_outliers` rows (at
+    most and by default the smaller number of queries) and the absent ones are NaN;
+    their gradient is 0. Values and overlaps can be differentiated as often as asked, in
+    forward and reverse mode; of outliers that are degenerate, values once. A gap below
+    the bulk is not searched. Raises ValueError for anything but an ensemble.
 
-    Given this, the rest of M0 is fresh Gaussian noise that answers through m_L and m_R: s is an outlier iff it is an
-    eigenvalue of K(s) = [[m_R left_beyond, D], [D^T, m_L right_beyond]] with D = Q_L^T M Q_R.
-
-    Built by `SpikedEnsemble.from_vectors` or `SpikedEnsemble.conditioned`. Source: derived in chapter 3 of the book.
-    """
-
-    aspect: Float[Array, ""]
-    variance: Float[Array, ""]
-    core: Float[Array, "p q"]
-    left_beyond: Float[Array, "p p"]
-    right_beyond: Float[Array, "q q"]
-    left_coordinates: Float[Array, "p l"]
-    right_coordinates: Float[Array, "q k"]
-    strengths: Float[Array, "l k"]
-
-    @property
-    def law(self) -> RectangularLaw:
-        """The bulk."""
-        return RectangularLaw(self.aspect, self.variance)
-
-    def effective_matrix(self, s):
-        """K(s): the Hermitization of M on the span of the queries, the rest of M integrated out."""
-        D = self.core + jnp.sqrt(self.aspect) * self.left_coordinates @ self.strengths @ self.right_coordinates.T
-        return jnp.block([[self.law.m_right(s) * self.left_beyond, D], [D.T, self.law.m_left(s) * self.right_beyond]])
-
-    def pencil(self, s):
-        """T(s) = s - K(s)."""
-        K = self.effective_matrix(s)
-        return s * jnp.eye(len(K)) - K
-
-    def crossings(self, s):
-        """Eigenvalues of K(s)/s, descending, with their vectors: they fall in s and cross 1 at the outliers."""
-        values, vectors = jnp.linalg.eigh(self.effective_matrix(s))
-        return values[::-1] / s, vectors[:, ::-1]
-
-    def highest(self):
-        """A bound on every outlier: the top eigenvalue of K at the edge, since it falls in s."""
-        _, high = self.law.edges[0]
-        return jnp.maximum(high, jnp.linalg.eigvalsh(self.effective_matrix(high))[-1])
-
-    def overlaps(self, s, y):
-        """Squared cosines with each query, from the solution y of T y = 0 normalised to y^T T' y = 2."""
-        U, V, p = self.left_coordinates, self.right_coordinates, len(self.core)
-        return _share((y[:p] @ U) ** 2, (U**2).sum(0)), _share((y[p:] @ V) ** 2, (V**2).sum(0))
-
-
-def outliers(ensemble: SpikedEnsemble | ConditionedEnsemble, max_outliers: int | None = None) -> Outliers:
-    """The singular values of M past the bulk edge s_+ = sqrt(variance) (1 + sqrt(aspect)), as n, m -> infinity.
-
-    s is an outlier iff T(s) is singular (see `SpikedEnsemble.pencil`). With null vector y, normalised to y^T T' y = 2,
-    the overlaps are squares of components of y, and ds = -(y^T dT y) / (y^T T' y) is the derivative that JAX is given.
-
-    Without `max_outliers` all outliers are returned and nothing else. With it, or under `jit`, `grad` and `vmap`, where
-    shapes are static, there are `max_outliers` rows (at most and by default the smaller number of queries) and the
-    absent ones are NaN; their gradient is 0. Values can be differentiated once, and so can the overlaps of outliers
-    that are not degenerate. A gap below the bulk is not searched. Raises ValueError for anything but an ensemble.
-
-    >>> independent = SpikedEnsemble(aspect=0.5, variance=1.0, left_gram=[[1.0]], right_gram=[[1.0]], strengths=[[2.0]])
+    >>> independent = SpikedEnsemble(aspect=0.5, variance=1.0, left_gram=[[1.0]],
+    ...                              right_gram=[[1.0]], strengths=[[2.0]])
     >>> found = outliers(independent)
     >>> print(found.values.round(4), found.left_overlap.round(4))
     [1.9365] [[0.7]]
     """
-    if not isinstance(ensemble, SpikedEnsemble | ConditionedEnsemble):
-        checks.fail("ensemble", type(ensemble).__name__, "a SpikedEnsemble or a ConditionedEnsemble")
-    possible = min(ensemble.strengths.shape)
-    if isinstance(ensemble, ConditionedEnsemble):
-        possible = min(ensemble.core.shape)  # at finite size the queries alone may reveal a large singular value
-    if possible == 0:
-        l, k = ensemble.strengths.shape
-        return Outliers(jnp.zeros(0), jnp.zeros((0, l)), jnp.zeros((0, k)))
-    rows = possible if max_outliers is None else min(checks.integer("max_outliers", max_outliers, 1), possible)
-    found = _outliers(ensemble, rows)
-    if max_outliers is None and checks.known(found.values):
-        present = int(jnp.isfinite(found.values).sum())
-        found = jax.tree.map(lambda x: x[:present], found)
-    return found
+    if isinstance(ensemble, SpikedEnsemble):
+        ensemble = ensemble.history()
+    if not isinstance(ensemble, WeightHistory):
+        _checks.fail(
+            "ensemble",
+            type(ensemble).__name__,
+            "a SpikedEnsemble or a WeightHistory",
+        )
+    if max_outliers is not None:
+        _checks.integer("max_outliers", max_outliers, 1)
+    elif not _checks.is_concrete(ensemble):
+        max_outliers = min(ensemble.core.shape)
+    return outliers_by_step(ensemble, ensemble.steps, max_outliers)
 
 
-@eqx.filter_jit
-def _conditioned(ensemble, rtol) -> ConditionedEnsemble:
-    """Inner products of queries and images by Stein's lemma, in the orthonormal bases of the queries' spans."""
-    c, v, G, H, A, B = ensemble.parameters
-    left_coordinates, left_whitening = _whiten(G, rtol)
-    right_coordinates, right_whitening = _whiten(H, rtol)
-    crossed = B @ H + G @ A.T
-    images_of_g = v * (G + v * c * (G @ A.T @ B.T + B @ A @ G) + v * c * B @ H @ B.T)
-    images_of_h = v * c * (H + v * (H @ B.T @ A.T + A @ B @ H) + v * A @ G @ A.T)
-    core = v * jnp.sqrt(c) * left_whitening.T @ crossed @ right_whitening
-    return ConditionedEnsemble(
-        aspect=c, variance=v, core=core,
-        left_beyond=left_whitening.T @ images_of_g @ left_whitening - core @ core.T,
-        right_beyond=right_whitening.T @ images_of_h @ right_whitening - core.T @ core,
-        left_coordinates=left_coordinates, right_coordinates=right_coordinates, strengths=ensemble.strengths,
-    )
+def outliers_by_step(
+    history: WeightHistory,
+    step: int | None = None,
+    max_outliers: int | None = None,
+) -> Outliers:
+    """Outliers of M(t) at every step, and overlaps with the queries: values (steps+1,
+    k), NaN where there are fewer.
 
-
-@jax.jit
-def _reveal(M0, U, V, strengths, variance) -> ConditionedEnsemble:
-    """What the queries U and V have revealed of M0, projected out of it."""
-    n, m = M0.shape
-    Q_L, coordinates_L = jnp.linalg.qr(U / jnp.sqrt(n))
-    Q_R, coordinates_R = jnp.linalg.qr(V / jnp.sqrt(m))
-    core = Q_L.T @ M0 @ Q_R
-    beyond_R, beyond_L = M0.T @ Q_L - Q_R @ core.T, M0 @ Q_R - Q_L @ core
-    return ConditionedEnsemble(
-        aspect=jnp.asarray(n / m), variance=variance, core=core, left_beyond=beyond_R.T @ beyond_R,
-        right_beyond=beyond_L.T @ beyond_L, left_coordinates=coordinates_L, right_coordinates=coordinates_R,
-        strengths=strengths,
-    )
-
-
-@eqx.filter_jit
-def _outliers(ensemble, rows: int) -> Outliers:
-    frozen = jax.lax.stop_gradient(ensemble)
-    _, edge = frozen.law.edges[0]
-    highest = frozen.highest()
-    starts, vectors = frozen.crossings(edge)
-    escaped = starts[:rows] > 1
-
-    def locate(k):
-        def excess(x, _):
-            # in x = sqrt(s - edge) the eigenvalues are smooth at the edge; under vmap this also runs where none escaped
-            return jnp.where(escaped[k], frozen.crossings(edge + x**2)[0][k] - 1, upper / 2 - x)
-
-        upper = jnp.where(escaped[k], jnp.sqrt(highest - edge) * (1 + 1e-9), 1.0)
-        coarse = optx.Bisection(rtol=1e-3, atol=1e-6)
-        x = optx.root_find(excess, coarse, upper / 2, options={"lower": 0.0, "upper": upper}, throw=False).value
-
-        def moving(state):
-            s, before, count = state
-            return (jnp.abs(s - before) > 1e-13 * s) & (count < 20)
-
-        def polish(state):
-            s, _, count = state
-            return jnp.clip(_newton(frozen, s, frozen.crossings(s)[1][:, k]), edge, highest), s, count + 1
-
-        s, _, _ = jax.lax.while_loop(moving, polish, (edge + x**2, jnp.inf, 0))
-        return s, frozen.crossings(s)[1][:, k]
-
-    def absent(k):
-        return edge, vectors[:, k]
-
-    s, y = jax.lax.map(lambda k: jax.lax.cond(escaped[k], locate, absent, k), jnp.arange(rows))
-    present = escaped & (s > edge * (1 + 1e-12))
-    s, y = jax.lax.stop_gradient((jnp.where(present, s, 2 * highest), y))
-    found = jax.vmap(lambda s, y: _with_derivatives(ensemble, frozen.pencil(s), s, y))(s, y)
-    order = jnp.argsort(jnp.where(present, -found[0], jnp.inf))
-    return Outliers(*(jnp.where(_column(present, x), x, jnp.nan)[order] for x in found))
-
-
-def _column(mask, x):
-    return mask.reshape(-1, *[1] * (x.ndim - 1))
-
-
-def _pencil_and_slope(ensemble, s):
-    """T(s) and T'(s)."""
-    return jax.jvp(ensemble.pencil, (s,), (jnp.ones_like(s),))
-
-
-def _newton(ensemble, s, y):
-    """A Newton step for y^T T(s) y = 0. From the solution it does not move s, but carries its first derivatives."""
-    T, slope = _pencil_and_slope(ensemble, s)
-    slope = y @ jax.lax.stop_gradient(slope) @ y
-    return s - y @ T @ y / jnp.where(slope > 0, slope, 1.0)
-
-
-def _with_derivatives(ensemble, solved, s, y):
-    """The outlier and its overlaps, from a solution of T(s) y = 0 that is known as numbers only; `solved` is T(s).
-
-    By first-order perturbation theory s moves by the Newton step, y by the pseudo-inverse of T times T's change.
+    k is the largest number that any step has, at least one, or `max_outliers`, which is
+    needed under `jit` and `vmap`. With a `step` the axis of steps is left out, and k is
+    the number at that step. The gradient of an absent entry is 0.
     """
-    s = _newton(ensemble, s, y)
-    T, slope = _pencil_and_slope(ensemble, s)
-    y = y - jnp.linalg.pinv(solved, rtol=1e-9, hermitian=True) @ (T @ y)
-    norm = y @ slope @ y
-    return s, *ensemble.overlaps(s, y * jnp.sqrt(2 / jnp.where(norm > 0, norm, 1.0)))
+    steps = steps_asked(history, step)
+    start = _at_edge(history, steps)
+    if max_outliers is None:
+        if not _checks.is_concrete(start):
+            _checks.fail(
+                "max_outliers",
+                None,
+                "a whole number under jit and vmap, where shapes are fixed",
+            )
+        fewest = 1 if step is None else 0
+        counts = np.sum(start.present, 1)
+        max_outliers = int(np.max(counts, initial=fewest))
+    _checks.integer("max_outliers", max_outliers, 0)
+    rows = min(max_outliers, *history.core.shape)
+    found = _located(history, steps, start.leading(rows))
+    if step is None:
+        return found
+    return jax.tree.map(lambda x: x[0], found)
 
 
-def _whiten(gram, rtol):
-    """R with gram = R^T R, and W with W^T gram W = 1 on the directions kept (zero on the others)."""
-    squares, vectors = jnp.linalg.eigh(gram)
-    kept = (squares > rtol * squares[-1:]) & (squares > 0)
-    root = jnp.sqrt(jnp.where(kept, squares, 1.0))
-    return jnp.where(kept, root, 0.0)[:, None] * vectors.T, vectors * jnp.where(kept, 1 / root, 0.0)
+def steps_asked(history: WeightHistory, step: int | None) -> Int[Array, " chosen"]:
+    """That step, or all."""
+    if step is None:
+        return jnp.arange(history.steps + 1)
+    return jnp.array([step])
 
 
-def _share(square, total):
-    return jnp.where(total > 0, square / jnp.where(total > 0, total, 1.0), 0.0)
+class _Bulk(eqx.Module):
+    """The bulk at one step, or at several: its parameters and what follows of them."""
+
+    aspect: Float[Array, ""]
+    variance: Float[Array, "*steps"]
+
+    @property
+    def threshold(self):
+        """theta_c."""
+        return jnp.sqrt(self.variance) * self.aspect**0.25
+
+    def value(self, x):
+        """The s of theta = theta_c + x."""
+        ratio = jnp.sqrt(self.aspect)
+        edge = jnp.sqrt(self.variance) * (1 + ratio)
+        theta = self.threshold + x
+        beyond = x * (theta + self.threshold) / theta
+        return jnp.sqrt(edge**2 + beyond**2)
+
+
+class SpikedFamily(AbstractFamily):
+    """T(theta_c + x) of one step = at_edge + x slope - x^2."""
+
+    at_edge: Float[Array, "*steps n n"]
+    slope: Float[Array, "*steps n n"]
+
+    def matrix(self, x):
+        """T(theta_c + x)."""
+        identity = jnp.eye(len(self.slope))
+        return self.at_edge + x * self.slope - x**2 * identity
+
+    def separation(self, y):
+        """2 theta - d: minus the slope of y^T T y in theta, at its larger root. Zero for
+        the zero vector.
+        """
+        constant = y @ self.at_edge @ y
+        linear = self._linear(y)
+        square = linear**2 + 4 * constant
+        present = square > 0
+        root = jnp.sqrt(jnp.where(present, square, 1.0))
+        return jnp.where(present, root, 0.0)
+
+    def root(self, y):
+        """The larger root x of y^T T(theta_c + x) y, in the form that does not cancel."""
+        linear = self._linear(y)
+        constant = y @ self.at_edge @ y
+        total = linear + self.separation(y)
+        direct = linear > 0
+        small = 2 * constant / jnp.where(direct, total, 1.0)
+        return jnp.where(direct, small, total / 2 - linear)
+
+    def _linear(self, y):
+        return -(y @ self.slope @ y)
+
+
+def family(history: WeightHistory, steps: Int[Array, " chosen"]) -> SpikedFamily:
+    """T at each of the steps, by its expansion about the threshold."""
+    p, q = history.core.shape
+    scale = history.scale[steps]
+    square = squared_scale(scale)[:, None, None]
+    threshold = bulk(history, steps).threshold[:, None, None]
+    D = scale[:, None, None] * history.core + history.spikes[steps]
+    left = square * (history.left_beyond - history.variance * jnp.eye(p))
+    right = history.variance * history.aspect * jnp.eye(q)
+    right = square * (history.right_beyond - right)
+    zero = jnp.zeros_like
+    crossed = _blocks(zero(left), D, zero(right))
+    beyond = _blocks(left, zero(D), right)
+    identity = jnp.eye(p + q)
+    return SpikedFamily(
+        at_edge=beyond + threshold * crossed - threshold**2 * identity,
+        slope=crossed - 2 * threshold * identity,
+    )
+
+
+def bulk(history: WeightHistory, steps: Int[Array, " chosen"]) -> _Bulk:
+    """The bulk of M(t) at each of the steps: that of M(0) times the scale."""
+    square = squared_scale(history.scale[steps])
+    return _Bulk(history.aspect, square * history.variance)
+
+
+def squared_scale(scale):
+    """scale^2; where nothing of M(0) is left, too little to be seen in any digit."""
+    return jnp.maximum(scale**2, _NOTHING)
+
+
+def effective_matrix(history: WeightHistory, s, step: int = -1):
+    """K(s): the Hermitization of M(t) on the span of the queries, the rest of M
+    integrated out. Outliers are the s that are its eigenvalues.
+
+    >>> spiked = SpikedEnsemble(aspect=1.0, variance=1.0, left_gram=[[1.0]],
+    ...                         right_gram=[[1.0]], strengths=[[2.0]])
+    >>> print(jnp.linalg.eigvalsh(effective_matrix(spiked.history(), 2.5))[1])
+    2.5
+    """
+    square = history.scale[step] ** 2
+    law = RectangularLaw(history.aspect, square * history.variance)
+    return _blocks(
+        law.m_right(s) * square * history.left_beyond,
+        history.scale[step] * history.core + history.spikes[step],
+        law.m_left(s) * square * history.right_beyond,
+    )
+
+
+def _blocks(left, crossed, right):
+    """[[left, crossed], [crossed^T, right]]"""
+    upper = jnp.concatenate([left, crossed], -1)
+    turned = jnp.swapaxes(crossed, -1, -2)
+    lower = jnp.concatenate([turned, right], -1)
+    return jnp.concatenate([upper, lower], -2)
+
+
+class _Start(eqx.Module):
+    """Eigenvectors of T at the edge, leading first, and which of them have outliers."""
+
+    present: Bool[Array, "steps n"]
+    vectors: Float[Array, "steps n size"]
+
+    def leading(self, rows: int) -> "_Start":
+        return _Start(
+            present=self.present[:, :rows],
+            vectors=self.vectors[:, :rows],
+        )
+
+
+@compiled
+def _at_edge(history: WeightHistory, steps) -> _Start:
+    """The count: the eigenvalues of T at the edge that are positive beyond rounding."""
+    matrices = family(jax.lax.stop_gradient(history), steps).at_edge
+    values, vectors = linalg.eigh(matrices)
+    sizes = jnp.abs(values)
+    largest = jnp.max(sizes, 1, keepdims=True)
+    present = values > _ROUNDING * largest
+    rows = jnp.swapaxes(vectors, 1, 2)
+    return _Start(
+        present=present[:, ::-1],
+        vectors=rows[:, ::-1],
+    )
+
+
+@compiled
+def _located(history: WeightHistory, steps, start: _Start) -> Outliers:
+    """The outliers of each step, and their overlaps with the queries."""
+    families = family(history, steps)
+    frozen = jax.lax.stop_gradient((families, start))
+    null = jax.vmap(_null_vectors)(*frozen)
+    bulks = bulk(history, steps)
+
+    def read(family, variance, null):
+        own = _Bulk(bulks.aspect, variance)
+        return _read(family, own, history, null)
+
+    found = jax.vmap(read)(families, bulks.variance, null)
+    return found.where(start.present)
+
+
+def _read(family: SpikedFamily, bulk: _Bulk, history, null) -> Outliers:
+    """Values and overlaps of one step, from the null vectors, with derivatives."""
+    y = jax.vmap(differentiable, (None, 0))(family, null)
+    x = jax.vmap(family.root)(y)
+    c = bulk.threshold
+    theta = c + x
+    squares = theta**2 + c**2
+    growth = 2 * x * (theta + c) * squares / theta
+    separation = jax.vmap(family.separation)(y)
+    separation = jnp.where(separation > 0, separation, 1.0)
+    growth = growth / separation
+    to_left = theta**2 + bulk.variance * bulk.aspect
+    to_right = theta**2 + bulk.variance
+    p = len(history.core)
+    left = _share(y[:, :p], history.left_queries)
+    right = _share(y[:, p:], history.right_queries)
+    left_size = growth / to_left
+    right_size = growth / to_right
+    return Outliers(
+        values=bulk.value(x),
+        left_overlap=left_size[:, None] * left,
+        right_overlap=right_size[:, None] * right,
+    )
+
+
+def _share(y, queries):
+    """Squared components of the rows of y along each query; 0 along a zero query."""
+    square = jnp.sum(queries**2, 0)
+    present = square > 0
+    safe = jnp.where(present, square, 1.0)
+    shares = (y @ queries) ** 2 / safe
+    return jnp.where(present, shares, 0.0)
+
+
+def _null_vectors(family: SpikedFamily, start: _Start) -> Float[Array, "n size"]:
+    """The null vectors of one step, largest root first; zero where there is none."""
+    numbers = jnp.arange(len(start.present))
+    roots = jax.vmap(_root, (None, 0, 0, 0))
+    x = roots(family, numbers, start.present, start.vectors)
+    # roots closer than rounding take their vectors from one matrix, which gives them
+    # orthogonal
+    scale = x + jnp.max(jnp.abs(family.slope))
+    gaps = jnp.diff(x, prepend=jnp.inf)
+    gaps = jnp.abs(gaps)
+    apart = gaps > 1e-9 * scale
+    starts = jnp.where(apart, numbers, 0)
+    first = jax.lax.cummax(starts)
+
+    def vector(number, x, present):
+        _, vectors = linalg.eigh(family.matrix(x))
+        found = jax.lax.dynamic_index_in_dim(
+            vectors, vectors.shape[1] - 1 - number, 1, keepdims=False
+        )
+        return jnp.where(present, found, 0.0)
+
+    return jax.vmap(vector)(numbers, x[first], start.present)
+
+
+class _Search(eqx.Module):
+    """A root in a bracket, and how far the last step went."""
+
+    x: Float[Array, ""]
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+    moved: Float[Array, ""]
+    count: Int[Array, ""]
+
+
+def _root(family: SpikedFamily, number, present, y):
+    """Outlier `number`: where that eigenvalue of T(theta_c + x) crosses zero.
+
+    The next x is the root of y^T T y, y the eigenvector at the last one, whose error is
+    squared each time; where it leaves the bracket, that is halved.
+    """
+    size = jnp.linalg.norm(family.slope)
+    constant = jnp.linalg.norm(family.at_edge)
+    square = size**2 + 4 * constant
+    high = (size + jnp.sqrt(square)) / 2
+    rounding = _ROUNDING * size
+
+    def unfinished(search):
+        resolved = search.moved <= 1e-6 * search.x + rounding
+        return present & ~resolved & (search.count < _MOST)
+
+    def improved(search):
+        values, vectors = linalg.eigh(family.matrix(search.x))
+        chosen = len(values) - 1 - number
+        above = values[chosen] > 0
+        low = jnp.where(above, search.x, search.low)
+        high = jnp.where(above, search.high, search.x)
+        guess = family.root(vectors[:, chosen])
+        moved = jnp.abs(guess - search.x)
+        inside = (guess >= low) & (guess <= high)
+        inside = inside | (moved <= 1e-6 * search.x + rounding)
+        guess = jnp.maximum(guess, 0.0)
+        middle = (low + high) / 2
+        guess = jnp.where(inside, guess, middle)
+        moved = jnp.where(inside, moved, jnp.inf)
+        count = search.count + 1
+        return _Search(guess, low, high, moved, count)
+
+    start = jnp.clip(family.root(y), 0.0, high)
+    zero = jnp.zeros_like(high)
+    anywhere = jnp.full_like(high, jnp.inf)
+    none = jnp.zeros((), int)
+    search = _Search(start, zero, high, anywhere, none)
+    return jax.lax.while_loop(unfinished, improved, search).x

@@ -1,281 +1,543 @@
-"""Level 1 of a nonlinear network in the mean-field limit: D and P finite, N -> infinity.
+"""Level 1 of a nonlinear network in the mean-field limit: D and P finite, N ->
+infinity.
 
-At infinite width the sites (neurons) of a layer are independent copies of one stochastic process, and S of them are a
-sample. Each step makes the queries
+At infinite width the sites (neurons) of a layer are independent copies of one
+stochastic process, and S of them are a sample. Each step makes the queries
 
     forward    h^{l+1}_mu = M_l phi(h^l_mu),                                      f_mu = <w phi(h^L_mu)> / gamma0
     backward   g^L_mu = phi'(h^L_mu) w,   g^l_mu = phi'(h^l_mu) M_l^T g^{l+1}_mu
-    update     M_l += kappa sum_mu Delta_mu g^{l+1}_mu phi(h^l_mu)^T / N,   w += kappa sum_mu Delta_mu phi(h^L_mu),
-               h^1_mu += kappa sum_nu Delta_nu (x_mu . x_nu / D) g^1_nu,    kappa = learning_rate gamma0 / P
+    update     M_l by kappa sum_mu Delta_mu g^{l+1}_mu phi(h^l_mu)^T / N,   w by kappa sum_mu Delta_mu phi(h^L_mu),
+               h^1_mu by kappa sum_nu Delta_nu (x_mu . x_nu / D) g^1_nu,    kappa = gamma0 / P
 
-in causal order, and `conditioning` answers them. w, Delta and g carry an output index. Exact at any step size: there is
-no gradient flow and no fixed point to iterate.
+in causal order, and `queries` answers them. Plain descent adds the rate times these
+directions, `descent` says what other optimisers make of them. w, Delta and g carry an output index.
+Delta = -d loss/d f is all that training sees of the loss: y - f for the squared one.
+Exact at any step size: there is no gradient flow and no fixed point to iterate.
 """
 
+import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
 from scipy.special import ndtri
 from scipy.stats import qmc
 
+from .. import linalg
+from .._compile import compiled
+from .._types import AnyArray
+from ..activations import Activation
+from ..history import Moments
+from ..losses import Loss
 from ..networks import Nonlinear
-from .conditioning import AHEAD, FEW, Matrix, Space, grow, outside, query, rounded
+from .descent import Descent, Optimiser, as_vector
+from .forward_mode import apart, carried_forward, join, lengths
+from .nonlinear_step import Network, Queries, Random, State, kernel
+from .queries import Matrix
+from .sites import AHEAD, FEW, Source, Space, grow, rounded
+from .steps import empty_rows, head, padded, recorded, shelf
 
-DIVERGED = 1e8  # times the loss at the start
-
-
-class LayerHistory(eqx.Module):
-    """All that level 2 needs to know of M_l (aspect 1), over the orthonormal directions of its queries."""
-
-    variance: Float[Array, ""]
-    left_queries: Float[Array, "times P K r"]  # g^{l+1}
-    right_queries: Float[Array, "times P r"]  # phi(h^l)
-    left_time: Int[Array, " r"]  # the step at which each direction was new
-    right_time: Int[Array, " r"]
-    core: Float[Array, "r r"]  # Q_L^T M(0) Q_R
-    left_images: Float[Array, "r r"]  # Q_L^T M(0) M(0)^T Q_L
-    right_images: Float[Array, "r r"]  # Q_R^T M(0)^T M(0) Q_R
-    rates: Float[Array, "steps P K"]  # the spike of step t is sum over mu and k of rates g phi^T / N
-
-    def grams(self):
-        """<phi(h^l)(s) phi(h^l)(t)> and <g^{l+1}(s) g^{l+1}(t)>."""
-        features, gradients = self.right_queries, self.left_queries
-        return jnp.tensordot(features, features, (-1, -1)), jnp.tensordot(gradients, gradients, (-1, -1))
-
-    def responses(self):
-        """B and A by Stein's lemma: <g u> = variance B for orthonormal forward queries."""
-        causal, shared = self.left_time[:, None] >= self.right_time, self.core / self.variance
-        left, right = (q.reshape(-1, q.shape[-1]) for q in (self.left_queries, self.right_queries))
-        B = left @ jnp.where(causal, shared, 0.0) @ jnp.linalg.pinv(right)
-        A = right @ jnp.where(causal, 0.0, shared).T @ jnp.linalg.pinv(left)
-        sides = self.left_queries.shape[:-1], self.right_queries.shape[:-1]
-        return B.reshape(sides[0] + sides[1]), A.reshape(sides[1] + sides[0])
+_FEW_DIRECTIONS = 64
 
 
 class Trajectory(eqx.Module):
-    """Everything that training determines, of one sample. Entry t after t updates; NaN from where it diverged."""
+    """Everything that training determines, of one sample. Entry t after t updates; NaN
+    from where it diverged.
+    """
 
-    predictions: Float[Array, "times inputs K"]  # training inputs first
+    predictions: Float[AnyArray, "times inputs K"]  # training inputs first
     feature_kernels: tuple  # L of (times, P, P), <phi(h^l) phi(h^l)>
     gradient_kernels: tuple  # L of (times, P, K, P, K), <g^l g^l>
-    layers: tuple  # LayerHistory of M_1 ... M_{L-1}
-    top_features: Array | None  # (times, P, times, P), <phi(h^L(s)) phi(h^L(t))>, if asked for, and
-    bottom_gradients: Array | None  # (times, P, K, times, P, K), <g^1(s) g^1(t)>
-    finite_steps: Int[Array, ""]
-    full: Bool[Array, ""]  # some direction found no room
-    ranks: Int[Array, "matrices 2"]  # directions of the backward and forward queries
-    used: Int[Array, " spaces"]  # sizes of the bases
+    layers: tuple  # Moments of M_1 ... M_{L-1}
+    # if asked for, (times, P, times, P), <phi(h^L(s)) phi(h^L(t))>, and
+    # (times, P, K, times, P, K), <g^1(s) g^1(t)>
+    top_features: AnyArray | None
+    bottom_gradients: AnyArray | None
+    finite_steps: Int[AnyArray, ""]
+    full: Bool[AnyArray, ""]  # some direction found no room
+    ranks: Int[AnyArray, "matrices 2"]  # directions of the backward and forward queries
+    used: Int[AnyArray, " spaces"]  # sizes of the bases
+    seed: Int[AnyArray, " numbers"] | None = None  # of the sample
+
+    @property
+    def seeds(self) -> list[tuple]:
+        """Of several samples, stacked: the seed of each, as far as known."""
+        return [] if self.seed is None else [*map(tuple, self.seed)]
 
 
 def rank_guess(net: Nonlinear) -> tuple[int, int]:
-    """The largest number of directions that the queries of a matrix can have, and about how many they will."""
+    """The largest number of directions that the queries of a matrix can have, and about
+    how many they will.
+    """
     P, K = net.targets.shape
     most = (net.steps + 1) * max(len(net.inputs) + len(net.test_inputs), P * K)
     return most, min(most, math.ceil(16 * math.sqrt(most)))
 
 
 def room_for(net: Nonlinear, rank: int, sites: int) -> tuple[int, ...]:
-    """Rows of the query bases, and of the bases of the L spaces, for matrices with `rank` queries on each side."""
-    L, start = net.hidden_layers, [1] * net.hidden_layers
+    """Rows of the query bases, and of the bases of the L spaces, for matrices with
+    `rank` queries on each side.
+    """
+    L = net.hidden_layers
+    start = [1] * L
     start[0] += min(len(net.inputs) + len(net.test_inputs), net.inputs.shape[1])
     start[-1] += net.targets.shape[1]
-    spaces = [min(start[l] + 2 * rank * ((l > 0) + (l < L - 1)), sites) for l in range(L)]
+    spaces = [
+        min(start[l] + 2 * rank * ((l > 0) + (l < L - 1)), sites) for l in range(L)
+    ]
     return tuple(map(rounded, (rank, *spaces)))
 
 
-def memory(net: Nonlinear, room: tuple[int, ...], sites: int) -> int:
-    """Bytes that `train` needs in double precision and with `two_time`, roughly."""
-    (P, K), L, times, (queries, *spaces) = net.targets.shape, net.hidden_layers, net.steps + 1, room
-    small = 8 * (L - 1) * queries * (max(spaces) + times * P * (K + 1)) + times * L * (P * K) ** 2
-    blocks = 4 * L * (len(net.inputs) + len(net.test_inputs) + P * K) + times * P * (K + 1)
-    return 8 * (sites * (2 * sum(spaces) + blocks) + small)
+def shapes(room: tuple[int, ...]) -> tuple[int, ...]:
+    """Rows of the arrays that have this room. Small ones are larger than they need be,
+    so that a program serves many of them; where there are many directions the time goes
+    into the products with them, and not into compiling.
+    """
+    return room if room[0] > _FEW_DIRECTIONS else tuple(map(shelf, room))
 
 
-def train(net: Nonlinear, seed, *, sites: int, room: tuple[int, ...], tolerance=1e-4, matched=True, two_time=False,
-          dtype="float64") -> Trajectory:  # fmt: skip
+def memory(net: Nonlinear, room: tuple[int, ...], sites: int, batches: int = 1) -> int:
+    """Bytes that `train` needs in double precision and without `two_time`, roughly: one
+    sample as it trains, and the trajectories of all of them.
+    """
+    P, K = net.targets.shape
+    L = net.hidden_layers
+    times = padded(net.steps + 1)
+    queries, *spaces = shapes(room)
+    block = len(net.inputs) + len(net.test_inputs) + P * K
+    bases = 2 * sum(spaces) + 4 * L * block
+    matrices = (L - 1) * queries * (4 * max(spaces) + 3 * queries)
+    histories = (L - 1) * queries * times * P * (K + 1)
+    kernels = times * L * (P**2 + (P * K) ** 2)
+    return 8 * (sites * bases + matrices + (batches + 1) * (histories + kernels))
+
+
+def two_time_memory(net: Nonlinear, sites: int, batches: int = 1) -> int:
+    """Bytes that kernels between all times need: of one sample as it trains, fields and
+    kernels, and of all of them kernels.
+    """
+    P, K = net.targets.shape
+    times = net.steps + 1
+    features = times * P
+    gradients = times * P * K
+    fields = sites * (features + gradients)
+    kernels = features**2 + gradients**2
+    return 8 * (2 * fields + (batches + 1) * kernels)
+
+
+def train(
+    net: Nonlinear,
+    seed,
+    *,
+    sites: int,
+    room: tuple[int, ...],
+    tolerance=1e-4,
+    matched=True,
+    two_time=False,
+    dtype="float64",
+) -> Trajectory:
     """One sample of `sites` sites, trained.
 
     seed       a number or a sequence of numbers: another sample for each
     room       rows of the bases: see `room_for`
     tolerance  directions of less than this share of the largest query are forgotten
-    matched    fresh vectors of exact moments from a scrambled Sobol sequence, for the limit (`sites` should be a power
-               of 2); otherwise the networks of width `sites` themselves
-    two_time   also the kernels between different times of phi(h^L) and g^1
+    matched    fresh vectors of exact moments from a scrambled Sobol sequence, for the
+               limit (`sites` should be a power of 2); otherwise the networks of width
+               `sites` themselves
+    two_time   also the kernels between different times of phi(h^L) and g^1, of
+               (steps P)^2 numbers
 
-    Derivatives with respect to gamma0, init_variance and learning_rate, at fixed random numbers, are carried forward
-    whichever mode JAX is asked for; those with respect to the data are refused.
+    Derivatives with respect to gamma0, init_variance and the numbers of the optimiser,
+    at fixed random numbers, are carried forward whichever mode JAX is asked for; those
+    with respect to the data are refused.
     """
-    numbers = jnp.stack([jnp.asarray(x, float) for x in (net.gamma0, net.init_variance, net.learning_rate)])
+    size, data, numbers = _problem(
+        net, seed, sites, room, tolerance, matched, two_time, dtype
+    )
+    trajectory = _until(_train(size, data, numbers), net.steps, room[0])
+    return with_seed(trajectory, seed)
+
+
+class Fields(eqx.Module):
+    """Fields of the sites of one layer at one step."""
+
+    forward: Float[Array, "*batches inputs S"]  # h^l, training inputs first
+    backward: Float[Array, "*batches P K S"]  # z^l
+
+
+def fields(
+    net: Nonlinear, seed, l: int, step: int, *, sites: int, room: tuple[int, ...]
+) -> Fields:
+    """h^l and z^l at a step of the training that `train` with the same seed does; z^L
+    is the readout. They have no derivatives.
+    """
+    size, data, numbers = _problem(net, seed, sites, room)
+    return _fields(size, l - 1, data, numbers, step)
+
+
+class Problem(NamedTuple):
+    """What a training is compiled for, what it is of, and what it is differentiated in."""
+
+    size: "Size"
+    data: "Data"
+    numbers: Float[Array, " numbers"]
+
+
+def _problem(
+    net,
+    seed,
+    sites,
+    room,
+    tolerance=1e-4,
+    matched=True,
+    two_time=False,
+    dtype="float64",
+) -> Problem:
     rng = np.random.default_rng(seed)
     key = jax.random.key(int(rng.integers(2**62)))
+    times = padded(net.steps + 1)
+    numbers = Numbers.of(net, times)
+    size = Size(
+        net.hidden_layers,
+        net.activation,
+        net.loss,
+        times,
+        sites,
+        shapes(room) if matched else room,
+        tolerance,
+        matched,
+        two_time,
+        dtype,
+        net.nesterov,
+        lengths(numbers),
+    )
+    weights = net.sample_weights()
+    weights = np.pad(weights, ((0, size.times - len(weights)), (0, 0)))
+    data = Data(
+        net.inputs,
+        net.targets,
+        net.test_inputs,
+        jnp.asarray(weights),
+        jnp.asarray(net.steps + 1),
+        jnp.asarray(room),
+        key,
+        _pools(net, rng, room, size) if matched else None,
+    )
+    return Problem(size, data, join(numbers))
+
+
+def with_seed(trajectory: Trajectory, seed) -> Trajectory:
+    """The trajectory, which knows from which random numbers it came."""
+    numbers = np.atleast_1d(np.asarray(seed))
+    return dataclasses.replace(trajectory, seed=numbers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """What the compiled program is made for: it serves every number of steps below
+    `times`, and any smaller room.
+    """
+
+    layers: int
+    activation: Activation
+    loss: Loss
+    times: int
+    sites: int
+    room: tuple[int, ...]  # rows of the bases of the queries, and of the L spaces
+    tolerance: float
+    matched: bool
+    two_time: bool
+    dtype: str
+    nesterov: bool
+    lengths: tuple[int, ...]  # of the vectors of `Numbers`
+
+
+class Numbers(NamedTuple):
+    """What training can be differentiated in, each a vector."""
+
+    gamma0: Float[AnyArray, " one"]
+    variance: Float[AnyArray, " layers"]  # or one of all
+    optimiser: Optimiser
+
+    @staticmethod
+    def of(net: Nonlinear, times: int) -> "Numbers":
+        """The numbers of a network."""
+        return Numbers(
+            as_vector(net.gamma0),
+            as_vector(net.init_variance),
+            Optimiser.of(net, times),
+        )
+
+    @staticmethod
+    def apart(joined, lengths) -> "Numbers":
+        """What was joined in one vector."""
+        gamma0, variance, *rest = apart(joined, lengths)
+        return Numbers(gamma0, variance, Optimiser(*rest))
+
+
+class Data(eqx.Module):
+    """What training can not be differentiated in."""
+
+    inputs: Float[Array, "P D"]
+    targets: Float[Array, "P K"]
+    test_inputs: Float[Array, "Q D"]
+    sample_weights: Float[Array, "times P"]
+    times: Int[Array, ""]
+    room: Int[Array, " bases"]  # that may be used, of what there is
+    key: Array
+    pools: list | None  # random vectors of the L spaces
+
+
+def _pools(net: Nonlinear, rng, room, size: Size) -> list:
+    """Quasi-random vectors for each space, as many as can be asked for, and zeros up to
+    the room that there is.
+    """
     few = len(net.inputs) + len(net.test_inputs) + net.targets.shape[1] + AHEAD
-    pools = [_sobol(rng, room[0] * ((l > 0) + (l < net.hidden_layers - 1)) + few, sites).astype(dtype)
-             for l in range(net.hidden_layers)] if matched else None  # fmt: skip
-    data = (net.inputs, net.targets, net.test_inputs, jnp.asarray(net.sample_weights()), key, pools)
-    static = (net.hidden_layers, net.activation, net.steps, sites, room, tolerance, matched, two_time, dtype)
-    return _train(static, data, numbers)
+    pools = []
+    for l in range(size.layers):
+        matrices = (l > 0) + (l < size.layers - 1)
+        drawn = _sobol(rng, room[0] * matrices + few, size.sites)
+        pool = np.zeros((size.room[0] * matrices + few, size.sites), size.dtype)
+        pool[: len(drawn)] = drawn
+        pools.append(pool)
+    return pools
 
 
 def _sobol(rng, rows, sites):
-    """(rows, sites) normal numbers, each column one point of a scrambled Sobol sequence."""
+    """(rows, sites) normal numbers, each column one point of a scrambled Sobol
+    sequence.
+    """
     points = qmc.Sobol(rows, rng=rng).random_base2(int(np.ceil(np.log2(sites))))[:sites]
     return ndtri(np.clip(points.T, 1e-12, 1 - 1e-12))
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-@functools.partial(jax.jit, static_argnums=0)
-def _train(static, data, numbers) -> Trajectory:
-    L, phi, steps, sites, (query_rows, *space_rows), tolerance, matched, two_time, dtype = static
-    inputs, targets, test_inputs, weights, key, pools = data
-    gamma0, variance, learning_rate = numbers.astype(dtype)
-    deviation, times, targets, (P, K) = jnp.sqrt(variance), steps + 1, targets.astype(dtype), targets.shape
-    x = jnp.concatenate([inputs, test_inputs]).astype(dtype)
+def _begun(size: Size, data: Data, numbers) -> tuple[Network, State]:
+    """The network before its first step."""
+    numbers = Numbers.apart(numbers.astype(size.dtype), size.lengths)
+    layers = size.layers + 1
+    variances = jnp.broadcast_to(numbers.variance, (layers,))
+    x = jnp.concatenate([data.inputs, data.test_inputs]).astype(size.dtype)
     gram = x @ x.T / x.shape[1]
-    weights = jnp.concatenate([weights.astype(dtype), jnp.zeros((1, P), dtype)])
-    source_key, noise_key = jax.random.split(key)
-
-    def source(l):
-        """Random vectors for space l, by number: (k, sites)."""
-        if matched:
-            return lambda i, k: jax.lax.dynamic_slice(pools[l], (i, 0), (k, sites))
-        keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(source_key, l)))
-        return lambda i, k: jax.vmap(lambda one: jax.random.normal(one, (sites,), dtype))(keys(i + jnp.arange(k)))
-
-    def noise(l, key):
-        if not matched:
-            return lambda i: jax.random.normal(jax.random.fold_in(key, i), (FEW, space_rows[l]), dtype)
-
-    spaces = [Space.empty(rows, sites, dtype, fresh=True, at_once=max(K, FEW)) for rows in space_rows]
-    spaces = [grow(space, jnp.ones((1, sites), dtype), 0.5)[0] for space in spaces]
-    factor = x / np.sqrt(x.shape[1])
-    if x.shape[1] > len(x):
-        values, vectors = jnp.linalg.eigh(gram)
-        factor = vectors * jnp.sqrt(jnp.maximum(values, 0.0))
-    directions = source(0)(0, factor.shape[1])
-    spaces[0], known = grow(spaces[0], directions, tolerance**2)
-    spaces[0] = eqx.tree_at(lambda s: s.fresh.used, spaces[0], jnp.asarray(len(directions)))
-    if matched:
-        directions = spaces[0].vectors(jnp.eye(len(directions), space_rows[0], 1, dtype=dtype))
-    h1 = deviation * factor @ directions
-    matrices = [Matrix.unknown(spaces[l + 1], spaces[l], query_rows) for l in range(L - 1)]
-
-    def answered(matrix, space_in, space_out, block, *random):
-        """M(t) times a block of vectors: matrix and spaces that know of it, the block over the directions of the
-        matrix, and M(t) block."""
-        largest = jax.lax.stop_gradient(jnp.max(jnp.mean(block**2, 1)))
-        floor = tolerance**2 * jnp.maximum(largest, matrix.right_largest)
-        space_in, coordinates = grow(space_in, block, floor)
-        matrix, space_out, asked, answer = query(matrix, space_out, coordinates, *random, tolerance, deviation)
-        return matrix, space_in, space_out, asked, space_out.vectors(answer)
-
-    def start_readout(space, features):
-        """w(0), independent of everything; if matched, orthogonal to the features, so that f(0) = 0."""
-        w = source(L - 1)(space.fresh.used, K)
-        space = eqx.tree_at(lambda s: s.fresh.used, space, space.fresh.used + K)
-        if not matched:
-            return space, deviation * w
-        rest = features - space.vectors(space.coordinates(features))
-        ridge = 50 * jnp.finfo(dtype).eps * jnp.sum(features**2)
-        rows = w - jnp.linalg.solve(rest @ rest.T + ridge * jnp.eye(len(rest), dtype=dtype), rest @ w.T).T @ rest
-        rows = outside(space, rows)
-        return space.with_rows(rows, K, sites), deviation * rows
-
-    def step(state, t):
-        matrices, spaces, h1, w, start, alive = state
-        matrices, spaces = list(matrices), list(spaces)
-        keys_t = jax.random.split(jax.random.fold_in(noise_key, t), 2 * L)
-        h, features, gradients = [h1], [None] * L, [None] * L
-        right, left = [None] * (L - 1), [None] * (L - 1)
-        for l in range(L - 1):
-            features[l] = phi(h[l])
-            matrices[l], spaces[l], spaces[l + 1], right[l], image = answered(
-                matrices[l], spaces[l], spaces[l + 1], features[l], source(l + 1), noise(l + 1, keys_t[l]))
-            h.append(image)
-        features[-1] = phi(h[-1])
-        spaces[-1], w, _ = jax.lax.while_loop(  # once: a loop, unlike a branch, works on the basis in place
-            lambda state: state[2], lambda state: (*start_readout(state[0], features[-1]), False),
-            (spaces[-1], w, t == 0))
-        predictions = features[-1] @ w.T / (sites * gamma0)
-        residual = targets - predictions[:P]
-        loss = jnp.sum(residual**2) / P
-        slope = phi.derivative(h[-1][:P])
-        gradients[-1] = slope[:, None] * w
-        for l in reversed(range(L - 1)):
-            block = gradients[l + 1].reshape(P * K, sites)
-            flipped, spaces[l + 1], spaces[l], left[l], image = answered(
-                matrices[l].transposed, spaces[l + 1], spaces[l], block, source(l), noise(l, keys_t[L + l]))
-            matrices[l] = flipped.transposed
-            gradients[l] = phi.derivative(h[l][:P])[:, None] * image.reshape(P, K, sites)
-
-        rates = learning_rate * gamma0 * weights[t][:, None] * residual
-        spikes = [matrix.spikes + jnp.einsum("mk,mkr->mr", rates, b.reshape(P, K, -1)).T @ a[:P]
-                  for matrix, b, a in zip(matrices, left, right, strict=True)]  # fmt: skip
-        moved = h1 + gram[:, :P] @ jnp.einsum("mk,mks->ms", rates, gradients[0])
-        w_next = w + rates.T @ features[-1][:P]
-        start = jnp.where(t == 0, loss, start)
-        alive = alive & (loss < DIVERGED * (start + 1))
-        going_on = alive & jnp.isfinite(jnp.sum(w_next) + jnp.sum(moved))
-        (spikes, h1, w) = jax.tree.map(
-            lambda new, old: jnp.where(going_on, new, old),
-            (spikes, moved, w_next), ([m.spikes for m in matrices], h1, w))  # fmt: skip
-        matrices = [eqx.tree_at(lambda m: m.spikes, m, s) for m, s in zip(matrices, spikes, strict=True)]
-        feature_kernels = tuple(f[:P] @ f[:P].T / sites for f in features)
-        blocks = [g.reshape(P * K, sites) for g in gradients]
-        gradient_kernels = tuple((g @ g.T / sites).reshape(P, K, P, K) for g in blocks)
-        record = (predictions, feature_kernels, gradient_kernels)
-        record = jax.tree.map(lambda x: jnp.where(alive, x, jnp.nan), record)
-        ranks = jnp.array([[m.left.count, m.right.count] for m in matrices], int).reshape(L - 1, 2)
-        queries = ([b.reshape(P, K, -1) for b in left], [a[:P] for a in right], jnp.where(alive, rates, 0.0), ranks)
-        kept = (features[-1][:P], gradients[0]) if two_time else None
-        return (tuple(matrices), tuple(spaces), h1, w, start, going_on), (record, queries, kept, alive)
-
-    start = (tuple(matrices), tuple(spaces), h1, jnp.zeros((K, sites), dtype), jnp.zeros((), dtype), jnp.asarray(True))
-    (matrices, spaces, *_), (record, (left, right, rates, ranks), kept, alive) = jax.lax.scan(
-        step, start, jnp.arange(times))
-    layers = tuple(_history(*parts, variance, rates[:steps])
-                   for parts in zip(matrices, left, right, ranks.transpose(1, 2, 0), strict=True))
-    grams = (None, None)
-    if two_time:
-        rows = [field.reshape(-1, sites) for field in kept]
-        grams = [(r @ r.T / sites).reshape(2 * f.shape[:-1]) for r, f in zip(rows, kept, strict=True)]
-    full = functools.reduce(jnp.logical_or, [s.full for s in spaces] + [m.full for m in matrices])
-    used = jnp.stack([s.count for s in spaces])
-    return Trajectory(*record, layers, *grams, alive.sum(), full, ranks[-1], used)
+    network = Network(
+        size.activation,
+        size.loss,
+        size.tolerance,
+        size.two_time,
+        _random(size, data),
+        gram,
+        data.targets.astype(size.dtype),
+        data.sample_weights.astype(size.dtype),
+        numbers.gamma0[0],
+        jnp.sqrt(variances),
+        numbers.optimiser.descents(layers, size.times, size.nesterov),
+    )
+    return network, _start(size, network, x, data.room)
 
 
-@functools.partial(_train.defjvp, symbolic_zeros=True)
-def _train_jvp(static, primals, tangents):
-    (data, numbers), (data_tangents, tangent) = primals, tangents
-    if not all(isinstance(x, SymbolicZero) for x in jax.tree.leaves(data_tangents)):
-        raise ValueError("derivatives with respect to inputs and targets are not there; only gamma0, init_variance and "
-                         "learning_rate can be differentiated")  # fmt: skip
-    value, slopes = _train(static, data, numbers), _slopes(static, data, numbers)
-
-    def along(value, slope):
-        return np.zeros(value.shape, jax.dtypes.float0) if slope is None else jnp.tensordot(tangent, slope, 1)
-
-    return value, jax.tree.map(along, value, slopes)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _slopes(static, data, numbers):
-    """Derivatives of the floating-point outputs: a leading axis for the three numbers."""
-
-    def floats(numbers):
-        return eqx.filter(_train.fun(static, data, numbers), eqx.is_inexact_array)
-
-    return jax.vmap(lambda direction: jax.jvp(floats, (numbers,), (direction,))[1])(jnp.eye(3))
+def _run(size: Size, data: Data, numbers) -> Trajectory:
+    """All the steps, in arrays with room for `size.times` of them."""
+    network, state = _begun(size, data, numbers)
+    rows = empty_rows(network, state, size.times)
+    state, rows = recorded(network, state, 0, data.times, rows)
+    known = [*state.spaces, *state.matrices]
+    top, bottom = rows.kept or (None, None)
+    return Trajectory(
+        predictions=rows.record.predictions,
+        feature_kernels=rows.record.feature_kernels,
+        gradient_kernels=rows.record.gradient_kernels,
+        layers=_layers(network, state.matrices, rows.queries, data.times),
+        top_features=top,
+        bottom_gradients=bottom,
+        finite_steps=rows.alive.sum(),
+        full=functools.reduce(jnp.logical_or, [each.full for each in known]),
+        ranks=rows.queries.ranks[data.times - 1],
+        used=jnp.stack([space.count for space in state.spaces]),
+    )
 
 
-def _history(matrix, left, right, ranks, variance, rates):
-    left_time, right_time = (jnp.searchsorted(count, jnp.arange(len(matrix.spikes)), side="right") for count in ranks)
-    from_left, from_right, Q_R = (jnp.concatenate(rows.groups) for rows in (
-        matrix.left_images, matrix.right_images, matrix.right.basis))  # fmt: skip
-    return LayerHistory(variance, left, right, left_time, right_time, from_left @ Q_R.T,
-                        from_left @ from_left.T, from_right @ from_right.T, rates)  # fmt: skip
+@compiled(static_argnums=(0, 1))
+def _fields(size: Size, layer: int, data: Data, numbers, step) -> Fields:
+    """The steps before this one, and the queries of this one."""
+    network, state = _begun(size, data, numbers)
+
+    def once(t, state):
+        after, _ = network.step(state, t)
+        return after
+
+    state = jax.lax.fori_loop(0, step, once, state)
+    keys = network.random.at(step)
+    state, ahead = network.forward(state, keys)
+    state = network.with_readout(state, ahead.features[-1], step)
+    _, back = network.backward(state, ahead, keys)
+    return Fields(ahead.fields[layer], back.fields[layer])
+
+
+_train = carried_forward(
+    _run,
+    "derivatives with respect to inputs and targets are not there; only gamma0, "
+    "init_variance and the numbers of the optimiser can be differentiated",
+)
+
+
+def _random(size: Size, data: Data) -> Random:
+    source_key, noise_key = jax.random.split(data.key)
+    sources = tuple(
+        Source(
+            None if data.pools is None else data.pools[l],
+            jax.random.fold_in(source_key, l),
+            size.sites,
+            size.dtype,
+        )
+        for l in range(size.layers)
+    )
+    return Random(sources, noise_key, size.matched, size.room[1:], size.dtype)
+
+
+def _start(size: Size, network: Network, x, limits) -> State:
+    """The network before its first step: h^1(0) is Gaussian, nothing is known of the
+    matrices.
+    """
+    outputs = network.targets.shape[1]
+    at_once = max(outputs, FEW)
+    query_rows, *space_rows = size.room
+    query_limit, *space_limits = limits
+    constant = jnp.ones((1, size.sites), size.dtype)
+    spaces = []
+    for rows, limit in zip(space_rows, space_limits, strict=True):
+        empty = Space.empty(
+            rows, size.sites, size.dtype, limit, fresh=True, at_once=at_once
+        )
+        spaces.append(grow(empty, constant, 0.5).space)
+    factor = _factor(x, network.gram)
+    directions = network.random.sources[0](0, factor.shape[1])
+    bottom, _ = grow(spaces[0], directions, size.tolerance**2)
+    used = jnp.asarray(len(directions))
+    spaces[0] = eqx.tree_at(lambda s: s.fresh.used, bottom, used)
+    if size.matched:
+        after_constant = jnp.eye(len(directions), space_rows[0], 1, dtype=size.dtype)
+        directions = spaces[0].vectors(after_constant)
+    matrices = tuple(
+        Matrix.unknown(above, below, query_rows, query_limit)
+        for below, above in zip(spaces[:-1], spaces[1:], strict=True)
+    )
+    state = State(
+        matrices,
+        tuple(spaces),
+        network.deviations[0] * factor @ directions,
+        jnp.zeros((outputs, size.sites), size.dtype),
+        (),
+        jnp.zeros((), size.dtype),
+        jnp.asarray(True),
+    )
+    layers = zip(network.descents, state.weights.layers, strict=True)
+    buffers = tuple(descent.at_rest(weight) for descent, weight in layers)
+    return eqx.tree_at(lambda s: s.buffers, state, buffers)
+
+
+def _factor(x, gram):
+    """A square root of the Gram of the inputs, of as few columns as it has."""
+    if x.shape[1] <= len(x):
+        return x / np.sqrt(x.shape[1])
+    values, vectors = linalg.eigh(gram)
+    return vectors * jnp.sqrt(jnp.maximum(values, 0.0))
+
+
+def _between_times(fields):
+    """The kernel of fields (times, ..., S) between all times."""
+    gram = kernel(fields.reshape(-1, fields.shape[-1]))
+    return gram.reshape(2 * fields.shape[:-1])
+
+
+def _layers(network: Network, matrices, queries: Queries, times) -> tuple:
+    """The histories of the matrices."""
+    # directions found after the last step have no time
+    done = jnp.arange(len(queries.ranks))[:, None, None] < times
+    counts = jnp.where(done, queries.ranks, queries.ranks[times - 1])
+    return tuple(
+        _history(
+            matrix,
+            queries.left[l],
+            queries.right[l],
+            _times(counts[:, l], matrix, times),
+            network.deviations[l + 1] ** 2,
+            *_pull(network.descents[l + 1], queries.rates),
+        )
+        for l, matrix in enumerate(matrices)
+    )
+
+
+def _pull(descent: Descent, rates):
+    """The strengths of the spikes of each step, and the optimiser that they are handed
+    to if there is need of one.
+    """
+    if descent.is_plain:
+        return descent.rates[:, None, None] * rates, None
+    return rates, descent
+
+
+def _times(counts, matrix: Matrix, times):
+    """The step at which each direction was new, left and right."""
+    directions = jnp.arange(len(matrix.spikes))
+    return [
+        jnp.minimum(jnp.searchsorted(count, directions, side="right"), times)
+        for count in counts.T
+    ]
+
+
+def _history(matrix: Matrix, left, right, new_at, variance, rates, descent) -> Moments:
+    from_left = jnp.concatenate(matrix.left_images.groups)
+    from_right = jnp.concatenate(matrix.right_images.groups)
+    right_basis = jnp.concatenate(matrix.right.basis.groups)
+    left_time, right_time = new_at
+    return Moments(
+        variance=variance,
+        left_queries=left,
+        right_queries=right,
+        left_time=left_time,
+        right_time=right_time,
+        core=from_left @ right_basis.T,
+        left_images=from_left @ from_left.T,
+        right_images=from_right @ from_right.T,
+        rates=rates,
+        descent=descent,
+    )
+
+
+@compiled(static_argnums=(1, 2))
+def _until(trajectory: Trajectory, steps: int, rank: int) -> Trajectory:
+    """The steps that were done, entries 0 ... steps and updates 0 ... steps-1, and the
+    directions that may have been used.
+    """
+    times = steps + 1
+    layers = tuple(_shorter(layer, steps, rank) for layer in trajectory.layers)
+    top = head(trajectory.top_features, times)
+    bottom = head(trajectory.bottom_gradients, times)
+    return dataclasses.replace(
+        trajectory,
+        predictions=head(trajectory.predictions, times),
+        feature_kernels=head(trajectory.feature_kernels, times),
+        gradient_kernels=head(trajectory.gradient_kernels, times),
+        layers=layers,
+        top_features=None if top is None else _between_times(top),
+        bottom_gradients=None if bottom is None else _between_times(bottom),
+    )
+
+
+def _shorter(layer: Moments, steps: int, rank: int) -> Moments:
+    return Moments(
+        layer.variance,
+        layer.left_queries[: steps + 1, ..., :rank],
+        layer.right_queries[: steps + 1, ..., :rank],
+        layer.left_time[:rank],
+        layer.right_time[:rank],
+        layer.core[:rank, :rank],
+        layer.left_images[:rank, :rank],
+        layer.right_images[:rank, :rank],
+        layer.rates[:steps],
+        None if layer.descent is None else layer.descent.until(steps),
+    )

@@ -1,0 +1,1 @@
+"""Times beside the time of something else, measured in one run: python -m benchmarks.NAME"""

@@ -1,0 +1,79 @@
+"""Execute the notebooks of the book, two at a time, into the cache that the site is
+built from.
+
+    python -m tools.execute_book _build/.jupyter_cache
+
+A notebook is executed again if its code has changed, all of them if anything has that
+they may use: the library, the derivations, stored results, the versions of packages, or
+a caption (the cache keeps those of the time of execution).
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import multiprocessing
+import shutil
+import sys
+from pathlib import Path
+
+from jupyter_cache import get_cache
+from jupyter_cache.executors import load_executor
+
+ROOT = Path(__file__).parents[1]
+USED = [
+    "dmftlib/**/*.py",
+    "book/*.py",
+    "book/derivations/*.py",
+    "book/exercises/*.py",
+    "experiments/*.py",
+    "book/_data/*.*",
+    "constraints.txt",
+]
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+SECONDS, AT_ONCE = 600, 2
+
+
+def fingerprint() -> str:
+    paths = sorted(path for pattern in USED for path in ROOT.glob(pattern))
+    captions = [
+        cell["metadata"]
+        for path in NOTEBOOKS
+        for cell in json.loads(path.read_text())["cells"]
+    ]
+    files = b"".join(str(path).encode() + path.read_bytes() for path in paths)
+    return hashlib.sha256(files + json.dumps(captions).encode()).hexdigest()
+
+
+def execute(folder: str, notebook: str) -> bool:
+    executor = load_executor("local-serial", get_cache(folder))
+    return executor.run_and_cache(
+        filter_uris=[notebook], timeout=SECONDS
+    ).succeeded == [notebook]
+
+
+def main(folder: Path) -> int:
+    stamp = folder / "made_with"
+    if not stamp.exists() or stamp.read_text() != fingerprint():
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = get_cache(str(folder))
+    stamp.write_text(fingerprint())
+    for notebook in NOTEBOOKS:
+        cache.add_nb_to_project(str(notebook))
+    todo = [record.uri for record in cache.list_unexecuted()]
+    failed = []
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(AT_ONCE, mp_context=spawn) as pool:
+        for uri, done in zip(
+            todo, pool.map(execute, [str(folder)] * len(todo), todo), strict=True
+        ):
+            print(f"{'executed' if done else 'FAILED'} {Path(uri).name}", flush=True)
+            failed += [] if done else [uri]
+    for record in cache.list_project_records():
+        if record.uri in failed:
+            print(record.traceback)
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(Path(sys.argv[1]).resolve()), 1))
