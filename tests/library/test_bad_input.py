@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 import dmftlib as dm
 from dmftlib import _checks
@@ -132,6 +132,7 @@ def is_number(value):
 
 
 @settings(max_examples=60, deadline=None)
+@example([0.0, 0.0], "learning_rate", "Nonlinear")
 @given(
     ANYTHING,
     st.sampled_from(["gamma0", "init_variance", "learning_rate"]),
@@ -142,12 +143,14 @@ def test_a_number_is_taken_and_nothing_else(value, argument, kind):
         made = bad_input.network(kind, **{argument: value})
     except ValueError as error:
         assert f"{argument}: got" in str(error) and not (is_number(value) and value > 0)
-    else:
-        assert (
-            is_number(value)
-            and value > 0
-            and float(getattr(made, argument)) == float(value)
-        )
+        return
+    taken = np.asarray(getattr(made, argument))
+    if argument != "gamma0" and taken.ndim == 1:
+        # a rate for each step, a variance for each layer
+        assert all(is_number(one) and one >= 0 for one in value)
+        assert taken.tolist() == [float(one) for one in value]
+        return
+    assert is_number(value) and value > 0 and float(taken) == float(value)
 
 
 @settings(max_examples=60, deadline=None)
