@@ -217,6 +217,40 @@ def test_response_form_of_targets_that_are_zero():
     assert solution.ok and np.all(solution.train_loss == 0)
 
 
+def test_response_form_of_no_updates_has_no_outliers():
+    solution = solve(network(steps=0), samples=64, form="response")
+    assert np.isnan(solution.outliers(1).values).all()
+    assert solution.outliers(1).values.shape == (1, 1)
+    assert len(solution.outliers(1, 0).values) == 0
+    np.testing.assert_allclose(solution.escape_margin(1), [-1.0])
+    assert np.isnan(solution.escape_time(1)) and solution.escape_step(1) is None
+    assert [x.shape for x in solution.two_time(1)][0] == (1, 2, 1, 2)
+
+
+@pytest.mark.slow
+def test_what_was_before_a_divergence_is_what_it_would_have_been():
+    """However large the last queries: losses, outliers and margins of the steps before
+    are those of a shorter training.
+    """
+    wild = dict(activation="linear", learning_rate=400.0, samples=512, rank=26)
+
+    def solved(steps):
+        options = {name: wild[name] for name in ("samples", "rank")}
+        rest = {name: wild[name] for name in ("activation", "learning_rate")}
+        return solve(network(steps=steps, **rest), throw=False, **options)
+
+    whole = solved(8)
+    alive = int(whole.finite_steps)
+    shorter = solved(alive - 1)
+    assert 1 < alive < 8 and shorter.ok
+    found = [s.outliers(1, max_outliers=2).values for s in (whole, shorter)]
+    np.testing.assert_allclose(found[0][:alive], found[1], rtol=1e-6)
+    assert np.isnan(found[0][alive:]).all() and np.isfinite(found[1]).any()
+    margins = [s.escape_margin(1) for s in (whole, shorter)]
+    np.testing.assert_allclose(margins[0][:alive], margins[1], rtol=1e-6)
+    assert whole.crossings(1) == shorter.crossings(1) != ()
+
+
 @pytest.mark.parametrize(
     "function",
     [
