@@ -315,6 +315,57 @@ def test_second_derivatives_match_differences_of_first_ones():
     assert float(jax.grad(first)(2.0)) == pytest.approx(float(difference), rel=1e-5)
 
 
+def level_two(numbers):
+    """Of W^1 after four steps: value, overlaps, margin, escape time; and sharpness."""
+    gamma0, variance, rate = numbers
+    net = network(gamma0=gamma0, init_variance=variance, learning_rate=rate, steps=4)
+    solution = solve(net, samples=256, batches=1, rank=16, throw=False)
+    found = solution.outliers(1, 4, max_outliers=1)
+    return jnp.stack(
+        [
+            found.values[0],
+            found.left_overlap[0, -1],
+            jnp.sum(found.right_overlap),
+            solution.escape_margin(1, 4),
+            solution.escape_time(1),
+            solution.sharpness[4],
+        ]
+    )
+
+
+def second_derivatives(points):
+    """At random points along random lines: (derivative, difference) of first and of
+    second order, each (points, quantities).
+    """
+    rng = np.random.default_rng(0)
+    step = 1e-4
+
+    @jax.jit
+    def line(t, at, direction):
+        return level_two(at + t * direction)
+
+    slope = jax.jit(jax.jacfwd(line))
+    curvature = jax.jit(jax.jacfwd(jax.jacfwd(line)))
+    found = []
+    for _ in range(points):
+        at = rng.uniform([3.0, 0.8, 0.4], [5.0, 1.2, 0.6])
+        direction = rng.uniform(-1, 1, 3) * [1.0, 0.3, 0.1]
+        up, down = ((sign * step, at, direction) for sign in (1, -1))
+        first = (line(*up) - line(*down)) / (2 * step)
+        second = (slope(*up) - slope(*down)) / (2 * step)
+        here = (0.0, at, direction)
+        found.append([slope(*here), first, curvature(*here), second])
+    return np.moveaxis(np.array(found), 1, 0)
+
+
+@pytest.mark.slow
+def test_second_derivatives_of_level_two_match_differences():
+    slope, first, curvature, second = second_derivatives(3)
+    assert (np.abs(second) > 1e-4).all()
+    np.testing.assert_allclose(slope, first, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(curvature, second, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_outliers_of_the_response_form():
     net = network(gamma0=4.0, init_variance=1.0, steps=6)
