@@ -46,6 +46,7 @@ __all__ = [
 
 # what a leaf may raise that holds no matrix of numbers, whatever library it is of
 _FAULTS = (ValueError, TypeError, RuntimeError, AttributeError, np.linalg.LinAlgError)
+_DEPTH = 80  # steps of Lanczos, where there are so many
 
 
 # ---------------------------------------------------------------- one matrix
@@ -607,7 +608,12 @@ def overlaps(matrix, directions, side: str = "left", count: int = 1) -> np.ndarr
 
 
 def lanczos_density(
-    weights, points, width: float, depth: int = 80, probes: int = 10, seed: int = 0
+    weights,
+    points,
+    width: float,
+    depth: int | None = None,
+    probes: int = 10,
+    seed: int = 0,
 ):
     """Density at `points` of the min(n, m) singular values of M = W / sqrt(m), smoothed
     with a Gaussian of deviation `width`.
@@ -619,7 +625,8 @@ def lanczos_density(
     shape, `matvec` and `rmatvec` (`scipy.sparse.linalg.LinearOperator`). Fewer steps
     are made where a direction is used up before: a matrix of low rank has no more. The
     statistical error falls as 1/sqrt(probes min(n, m)); structure finer than
-    range/depth is not resolved, so a `width` below that shows the nodes.
+    range/depth is not resolved, so a `width` below that shows the nodes. The depth is
+    80, or min(n, m) where that is less, if not given.
 
     Raises ValueError for weights that are not a finite matrix, points that are not
     finite, or a depth above min(n, m). Source: Golub and Kahan 1965; Ubaru, Chen and
@@ -635,8 +642,11 @@ def lanczos_density(
     _checks.positive("width", width)
     _checks.integer("seed", seed, 0)
     _checks.integer("probes", probes, 1)
-    if _checks.integer("depth", depth, 1) > min(products.shape):
-        _checks.fail("depth", depth, f"at most min(n, m) = {min(products.shape)}")
+    most = min(products.shape)
+    if depth is None:
+        depth = min(_DEPTH, most)
+    if _checks.integer("depth", depth, 1) > most:
+        _checks.fail("depth", depth, f"at most min(n, m) = {most}")
     points = np.asarray(points, float)
     rng = np.random.default_rng(seed)
     density = np.zeros(len(points))

@@ -306,6 +306,20 @@ class LinearQueries(eqx.Module):
             right @ self.right_response @ linalg.pinv(left),
         )
 
+    def until(self, steps: int) -> "LinearQueries":
+        """The same spikes of a training that has diverged after so many steps, nothing
+        beyond, by queries that do not grow, so that no early one is lost beside the
+        last.
+        """
+        left = _tamed(self.left_queries, 0, steps)
+        right = _tamed(self.right_queries, 0, steps)
+        return dataclasses.replace(
+            self,
+            left_queries=jnp.asarray(left.queries),
+            right_queries=jnp.asarray(right.queries),
+            rates=jnp.asarray(self.rates * left.growth * right.growth),
+        )
+
     def compressed(self, tolerance: float) -> "LinearQueries":
         """The same spikes over their leading directions: all those of more than
         `tolerance` of the largest, and as many as make their number a multiple of 8.
@@ -372,6 +386,21 @@ class Moments(eqx.Module):
     right_images: Float[Array, "r r"]  # Q_R^T M(0)^T M(0) Q_R
     rates: Float[Array, "steps P K"]
     descent: Descent | None = None
+
+    def until(self, steps: int) -> "Moments":
+        """The same spikes of a training that has diverged after so many steps, nothing
+        beyond, by queries that do not grow; with a first axis of batches.
+        """
+        left = _tamed(self.left_queries, 1, steps)
+        right = _tamed(self.right_queries, 1, steps)
+        growth = left.growth * right.growth
+        growth = growth[: self.rates.shape[1], None, None]
+        return dataclasses.replace(
+            self,
+            left_queries=jnp.asarray(left.queries),
+            right_queries=jnp.asarray(right.queries),
+            rates=jnp.asarray(self.rates * growth),
+        )
 
     def grams(self):
         """<phi(h^l)(s) phi(h^l)(t)> and <g^{l+1}(s) g^{l+1}(t)>."""
@@ -440,6 +469,29 @@ class Responses(eqx.Module):
         return history.under(self.descent)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Tamed:
+    """Queries, each over how far the largest so far exceeds the first, and that."""
+
+    queries: np.ndarray
+    growth: np.ndarray
+
+
+def _tamed(queries, axis: int, steps: int) -> _Tamed:
+    """The queries of as many times as `axis` has; zero after so many steps."""
+    by_time = np.moveaxis(np.asarray(queries), axis, 0)
+    count = len(by_time)
+    alive = np.arange(count) < steps
+    sizes = np.abs(by_time).reshape(count, -1).max(1, initial=0.0)
+    largest = np.maximum.accumulate(np.where(alive, sizes, 0.0))
+    first = largest[0] if largest[0] > 0 else 1.0
+    growth = np.maximum(largest / first, 1.0)
+    tamed = np.zeros_like(by_time)
+    others = tuple(range(1, by_time.ndim))
+    tamed[alive] = (by_time / np.expand_dims(growth, others))[alive]
+    return _Tamed(np.moveaxis(tamed, 0, axis), growth)
+
+
 def _with_zeros(array, more: tuple[int, ...]):
     """An array, zero beyond its end: in NumPy, which has nothing to compile."""
     widths = [(0, count) for count in more]
@@ -459,13 +511,16 @@ class Orthonormal(eqx.Module):
 
 
 def orthonormal(gram: Float[Array, "l l"], tolerance: float) -> Orthonormal:
-    """As many directions as queries; those smaller than `tolerance` of the largest are
-    zero. Which span is kept is not differentiated.
+    """As many directions as queries, and one where there are none; those smaller than
+    `tolerance` of the largest are zero. Which span is kept is not differentiated.
 
     >>> found = orthonormal(jnp.array([[4.0, 0.0], [0.0, 0.0]]), 1e-6)
     >>> print(abs(found.queries).sum(0), abs(found.weights).sum(0))
     [2. 0.] [0.5 0. ]
     """
+    if not len(gram):
+        idle = jnp.zeros((1, 0))
+        return Orthonormal(idle, idle)
     squares, vectors = linalg.eigh(jax.lax.stop_gradient(gram))
     kept = (squares > tolerance**2 * squares[-1:]) & (squares > 0)
     near = jnp.where(kept, vectors / jnp.sqrt(jnp.where(kept, squares, 1.0)), 0.0)

@@ -5,7 +5,7 @@ conditioning run at S = N sites.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from .training.sites import rounded
 
 # the width of the network that tells how many directions a wider one will need
 _PILOT = 8192
+_UNLIMITED = 2**40  # sites
 
 
 def simulate_matrix_free(
@@ -42,7 +43,8 @@ def simulate_matrix_free(
     `tolerance` of them is new. Singular values recorded are those past the edge of the
     bulk.
 
-    Raises ValueError where the queries need more than `rank` directions.
+    Raises ValueError where the queries need more than `rank` directions, and where a
+    network is so narrow that they fill it.
 
     >>> net = Nonlinear(inputs=np.eye(2), targets=[1.0, -1.0], hidden_layers=2, learning_rate=0.1, steps=3)
     >>> one = simulate_matrix_free(net, width=8000, seeds=1)  # W^1 would have 64 million entries
@@ -118,10 +120,17 @@ class _Networks:
             if not bool(trained.full):
                 return _Fitted(trained, room)
             if rank >= self.cap:
-                _checks.fail(
-                    "rank", rank, "room for more directions: a larger rank or tolerance"
-                )
+                self._refuse(rank, sites)
             rank = min(2 * rank, self.cap)
+
+    def _refuse(self, rank, sites) -> NoReturn:
+        """There is no room for more: for want of sites, or of rank."""
+        most = max(nonlinear.room_for(self.net, rank, _UNLIMITED))
+        if sites == self.width < most:
+            need = f"at least {most}, the directions that there may be"
+            _checks.fail("width", sites, f"{need}, or matrix_free=False")
+        need = "room for more directions: a larger rank or tolerance"
+        _checks.fail("rank", rank, need)
 
 
 class _Fitted(NamedTuple):

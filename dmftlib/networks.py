@@ -250,29 +250,15 @@ class Nonlinear(eqx.Module):
         weight_decay=0.0,
         layer_rates=None,
     ):
-        self.inputs = _checks.array("inputs", inputs, (None, None))
+        self.inputs = _inputs(inputs, targets)
         samples, dim = self.inputs.shape
-        _checks.integer("samples (rows of inputs)", samples, 1)
-        _checks.integer("columns of inputs", dim, 1)
-        _ask_if_transposed("inputs", self.inputs, "target", targets)
         self.loss = find_loss(loss)
         self.targets = self.loss.targets("targets", targets, samples)
-        if test_inputs is None:
-            if test_targets is not None:
-                need = "the inputs that test_targets belong to"
-                _checks.fail("test_inputs", None, need)
-            test_inputs = np.zeros((0, dim))
-        _ask_if_of_the_other_side("test_inputs", test_inputs, dim)
-        self.test_inputs = _checks.array("test_inputs", test_inputs, (None, dim))
-        self.test_targets = test_targets
-        if test_targets is not None:
-            _ask_if_transposed(
-                "test_inputs", self.test_inputs, "test target", test_targets
-            )
-            outputs = self.targets.shape[1]
-            self.test_targets = self.loss.targets(
-                "test_targets", test_targets, len(self.test_inputs), outputs
-            )
+        outputs = self.targets.shape[1]
+        self.test_inputs = _test_inputs(test_inputs, test_targets, dim)
+        self.test_targets = _test_targets(
+            self.loss, test_targets, self.test_inputs, outputs
+        )
         self.hidden_layers = _checks.integer(
             "hidden_layers", hidden_layers, 1, _DEEPEST
         )
@@ -286,18 +272,8 @@ class Nonlinear(eqx.Module):
         self.nesterov = _checks.choice("nesterov", nesterov, (True, False))
         self.weight_decay = _decay(weight_decay)
         self.layer_rates = _factors(layer_rates, layers)
-        if not isinstance(batch, str):
-            batch = _checks.integer("batch", batch, 1, samples)
-        elif batch != "full":
-            _checks.fail(
-                "batch",
-                repr(batch),
-                f"'full' or a number of samples, at most {samples}",
-            )
-        self.batch, self.batch_seed = (
-            batch,
-            _checks.integer("batch_seed", batch_seed, 0),
-        )
+        self.batch = _drawn(batch, samples)
+        self.batch_seed = _checks.integer("batch_seed", batch_seed, 0)
 
     def sample_weights(self) -> np.ndarray:
         """(steps, P): the weight of each sample in the gradient of each step, 1/batch
@@ -323,6 +299,45 @@ class Nonlinear(eqx.Module):
                 "a network with hidden_layers of at least 2: W^0 has no bulk",
             )
         return _checks.choice("layer", layer, tuple(range(1, self.hidden_layers)))
+
+
+def _inputs(value, targets):
+    """(P, D), at least one of each."""
+    inputs = _checks.array("inputs", value, (None, None))
+    samples, dim = inputs.shape
+    _checks.integer("samples (rows of inputs)", samples, 1)
+    _checks.integer("columns of inputs", dim, 1)
+    _ask_if_transposed("inputs", inputs, "target", targets)
+    return inputs
+
+
+def _test_inputs(value, targets, dim):
+    """(Q, D), with Q = 0 where there are none."""
+    if value is None and targets is not None:
+        need = "the inputs that test_targets belong to"
+        _checks.fail("test_inputs", None, need)
+    if value is None:
+        value = np.zeros((0, dim))
+    _ask_if_of_the_other_side("test_inputs", value, dim)
+    return _checks.array("test_inputs", value, (None, dim))
+
+
+def _test_targets(loss, value, inputs, outputs):
+    """(Q, K); None where there are none."""
+    if value is None:
+        return None
+    _ask_if_transposed("test_inputs", inputs, "test target", value)
+    return loss.targets("test_targets", value, len(inputs), outputs)
+
+
+def _drawn(batch, samples):
+    """The batch of a Nonlinear."""
+    if not isinstance(batch, str):
+        return _checks.integer("batch", batch, 1, samples)
+    if batch != "full":
+        need = f"'full' or a number of samples, at most {samples}"
+        _checks.fail("batch", repr(batch), need)
+    return batch
 
 
 def _ask_if_transposed(name, inputs, target, targets):

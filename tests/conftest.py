@@ -59,3 +59,19 @@ def few_mappings():
 
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture
+def compiled():
+    """The names of the events of compilation since the test began."""
+    import jax
+
+    events = []
+
+    def listen(name, seconds, **_):
+        if name.endswith("backend_compile_duration"):
+            events.append(name)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)

@@ -356,10 +356,13 @@ def _run(seeds: _Seeds, wanted) -> Run:
     run = Run(np.asarray(training.losses), {}, {}, {}, {}, {})
     if not wanted.spectra_at:
         return run
+    at = np.asarray(wanted.spectra_at)
+    alive = np.isfinite(run.losses[:, :2, at]).all(1)
     for l in range(net.hidden_layers):
-        _record_weights(run, l, _of_weights(seeds, training, l, wanted), wanted)
+        kept = _of_weights(seeds, training, l, wanted).where(alive)
+        _record_weights(run, l, kept, wanted)
     if wanted.ntk:
-        kept = _of_kernel(seeds, training, known, wanted)
+        kept = _of_kernel(seeds, training, known, wanted).where(alive)
         run.kernels.update(_by_step(kept.values, wanted))
         run.moved["ntk"] = _by_step(kept.moved, wanted)
     return run
@@ -392,6 +395,14 @@ class Kept(NamedTuple):
     moved: np.ndarray
     overlaps: np.ndarray | None
     found: np.ndarray
+
+    def where(self, alive) -> "Kept":
+        """NaN where training has diverged: `alive` (seeds, at) is False."""
+        values = np.where(alive[:, :, None], self.values, np.nan)
+        overlaps = self.overlaps
+        if overlaps is not None:
+            overlaps = np.where(alive[:, :, None, None, None], overlaps, np.nan)
+        return self._replace(values=values, overlaps=overlaps)
 
     def complete(self, edges):
         """Whether all above the edges (seeds, at) have settled."""

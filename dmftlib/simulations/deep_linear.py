@@ -18,7 +18,7 @@ from .. import _checks
 from .._compile import compiled
 from ..networks import DeepLinear
 from .base import Simulation, Singular, in_turns, singular
-from .optimisers import sgd, updated
+from .optimisers import sgd, shared, updated
 
 # seeds trained together share about this many weights and inputs
 _NUMBERS_AT_ONCE = 2_000_000
@@ -311,7 +311,8 @@ class Run(NamedTuple):
 
 def _train(net, sizes, rows, rngs, wanted, bar) -> Run:
     weights, beta, X, y = _stacked([start(net, sizes, rng) for rng in rngs])
-    memory = jax.vmap(sgd(net, 1.0).init)(weights)
+    same = shared(net)
+    memory = jax.vmap(sgd(same, 1.0).init)(weights)
     chosen = None
     looks, kernels, steps = {}, {}, []
     for t in range(net.steps + 1):
@@ -327,7 +328,7 @@ def _train(net, sizes, rows, rngs, wanted, bar) -> Run:
         if rows is not None:
             draws = [rng.choice(sizes.samples, rows, replace=False) for rng in rngs]
             chosen = _stacked(draws)
-        step = _step(net, weights, memory, beta, X, y, chosen)
+        step = _step(same, weights, memory, beta, X, y, chosen)
         weights, memory = step.weights, step.memory
         queries = (step.backward, step.forward) if wanted.overlaps else None
         steps.append(jax.device_get((step.losses, queries)))

@@ -16,7 +16,7 @@ from .. import _checks
 from .._compile import compiled
 from ..networks import Nonlinear
 from .base import Simulation, in_turns, singular
-from .optimisers import sgd, updated
+from .optimisers import sgd, shared, updated
 
 # seeds trained together share about this many weights
 _NUMBERS_AT_ONCE = 4_000_000
@@ -287,8 +287,9 @@ def _gradients(net, weights, width):
 
 
 def _train(net, width, keys, spectra_at, bar) -> Run:
-    weights = _start(net, width, keys)
-    memory = jax.vmap(sgd(net, 1.0).init)(weights)
+    same = shared(net, batch_seed=0)
+    weights = _start(same, width, keys)
+    memory = jax.vmap(sgd(same, 1.0).init)(weights)
     records = []
     spectra = {}
     nothing = np.zeros((1, len(net.inputs)))
@@ -298,7 +299,7 @@ def _train(net, width, keys, spectra_at, bar) -> Run:
             for l in range(1, net.hidden_layers):
                 M = np.asarray(weights[l]) / np.sqrt(width)
                 spectra[l, t] = singular(M).values
-        weights, memory, record = _step(net, weights, memory, sample_weights)
+        weights, memory, record = _step(same, weights, memory, sample_weights)
         records.append(jax.device_get(record))
         bar.update()
     record = jax.tree.map(lambda *steps: np.stack(steps, 1), *records)

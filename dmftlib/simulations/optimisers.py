@@ -1,11 +1,15 @@
 """The optimisers of networks of finite size, on raw weights, from optax."""
 
+import dataclasses
 import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+
+_SHELF = 32  # steps: one compiled program serves all numbers up to a multiple of it
 
 
 def sgd(net, unit) -> optax.GradientTransformation:
@@ -34,6 +38,24 @@ def sgd(net, unit) -> optax.GradientTransformation:
         optax.sgd(rate, momentum=net.momentum, nesterov=net.nesterov),
         optax.stateless(functools.partial(_by_layer, net.layer_rates)),
     )
+
+
+def shared(net, **nothing) -> Any:
+    """The network as compiled programs take it: one serves every batch, and every number
+    of steps up to the next multiple of 32, beyond which the rate is zero. `nothing` is
+    what else a program does not look at.
+
+    >>> from dmftlib import DeepLinear
+    >>> net = DeepLinear(hidden_layers=1, width_ratio=1.0, sample_ratio=2.0, learning_rate=0.1, steps=2)
+    >>> longer = shared(net)
+    >>> longer.steps, longer.learning_rate[:3].tolist()
+    (32, [0.1, 0.1, 0.0])
+    """
+    room = max(1, -(-net.steps // _SHELF)) * _SHELF
+    rates = np.zeros(room)
+    rates[: net.steps] = net.learning_rate
+    changes = {"steps": room, "learning_rate": rates, "batch": "full", **nothing}
+    return dataclasses.replace(net, **changes)
 
 
 def updated(optimiser: optax.GradientTransformation, gradient, memory, weights) -> Any:

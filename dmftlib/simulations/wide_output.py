@@ -166,7 +166,8 @@ class Run(NamedTuple):
 
 
 def _train(net, sizes, key, spectra_at, updates) -> Run:
-    M, a, target = _start(net, sizes, key)
+    same = dataclasses.replace(net, steps=0)  # one program for all numbers of steps
+    M, a, target = _start(same, sizes, key)
     initial = np.asarray(M)
     losses = np.empty(net.steps + 1)
     run = Run(losses, singular(np.asarray(target)).values, {}, {}, {})
@@ -178,7 +179,7 @@ def _train(net, sizes, key, spectra_at, updates) -> Run:
                 update = np.asarray(M) - initial
                 run.updates[0, t] = singular(update).values
                 run.energies[0, t] = _energies(now.left, update)
-        M, a, loss = _step(net, M, a, target)
+        M, a, loss = _step(same, M, a, target)
         run.losses[t] = float(loss)
     return run
 

@@ -134,6 +134,12 @@ class AbstractSolution(eqx.Module, Generic[Net]):
         unstable = np.flatnonzero(sharpness >= np.asarray(self.sharpness_limit))
         return int(unstable[0]) if len(unstable) else None
 
+    @property
+    def _has_diverged(self) -> bool:
+        """Whether training is known to have diverged: not while it is traced."""
+        finite = self.finite_steps
+        return _checks.is_concrete(finite) and bool(finite <= self.net.steps)
+
     def _step(self, step):
         return (
             None if step is None else _checks.integer("step", step, 0, self.net.steps)

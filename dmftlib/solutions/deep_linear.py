@@ -4,6 +4,7 @@ its weights off the history.
 
 import functools
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -71,7 +72,10 @@ class DeepLinearSolution(AbstractHistorySolution[DeepLinear]):
         queries: those of more than 1e-5 of the largest, and all of them under `jit`,
         `grad` and `vmap`.
         """
-        return self.queries(layer).compressed(_COMPRESSION).history()
+        queries = self.queries(layer)
+        if self._has_diverged:
+            queries = queries.until(int(self.finite_steps))
+        return queries.compressed(_COMPRESSION).history()
 
     def responses(
         self, layer: int
@@ -80,9 +84,12 @@ class DeepLinearSolution(AbstractHistorySolution[DeepLinear]):
 
         u and r are the innovations of M_l(0) h^l and M_l(0)^T g^{l+1}. Where queries
         are linearly dependent only sums of responses have a meaning; these are the
-        smallest.
+        smallest. NaN where training had diverged at s or at t.
         """
-        return self.queries(layer).responses()
+        alive = self._alive(None)[: self.net.steps]
+        both = alive[:, None] & alive
+        B, A = self.queries(layer).responses()
+        return jnp.where(both, B, jnp.nan), jnp.where(both, A, jnp.nan)
 
     def initial_law(self, layer: int) -> RectangularLaw:
         """The law of the singular values of W^layer / sqrt(fan_in) before training."""

@@ -329,6 +329,8 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         `outliers`.
         """
         measured = self._layer(layer)
+        if self.form == "conditioning" and self._has_diverged:
+            measured = measured.until(int(self.finite_steps))
         if self.form == "conditioning":
             return WeightHistory.from_moments(measured, tolerance)
         return jax.tree.map(lambda x: x.mean(0), measured).history(tolerance)

@@ -108,7 +108,7 @@ class AbstractLaw(eqx.Module):
         inside &= table.bands[below] == table.bands[at]
         high = table.points[at]
         low = np.where(inside, table.points[below], high)
-        return jnp.asarray(_inverted(self, q, low, high))
+        return jax.device_put(_inverted(self, q, low, high))
 
     def sample(self, n: int, seed: int = 0):
         """n numbers drawn independently from the law: (n,). The same seed gives the same
@@ -287,7 +287,7 @@ class RectangularLaw(AbstractLaw):
         return jnp.where(present, signed, 0.0)
 
     def _off_the_bulk(self, name, s, mirrored: bool):
-        """s as a real or complex array, refused on the bulk (and on its mirror image)."""
+        """s as an array, refused on the bulk (and on its mirror image)."""
         s = _checks.points(name, s, complex_too=True)
         if _checks.is_concrete((s, self)):
             low, high = (float(edge) for edge in self.edges[0])
@@ -301,22 +301,21 @@ class RectangularLaw(AbstractLaw):
                 need = f"a point off the bulk {bulk} (real, or with an imaginary part)"
                 got = f"{position[inside].flat[0]:.6g}"
                 _checks.fail(name, got, need)
-        kind = complex if jnp.iscomplexobj(s) else float
-        return jnp.asarray(s, kind)
+        return s
 
     def m_left(self, s):
         """m_L(s) = (1/n) tr s (s^2 - M0 M0^T)^{-1}, for s off the bulk, real or
         complex.
         """
         s = self._off_the_bulk("s", s, mirrored=True)
-        return self._symmetrised(s, left=True)
+        return _at_points(_m_left, self, s)
 
     def m_right(self, s):
         """m_R(s) = (1/m) tr s (s^2 - M0^T M0)^{-1}, for s off the bulk, real or
         complex.
         """
         s = self._off_the_bulk("s", s, mirrored=True)
-        return self._symmetrised(s, left=False)
+        return _at_points(_m_right, self, s)
 
     def _symmetrised(self, s, left):
         """The root of the quadratic that decays like 1/s, in the one of its two forms
@@ -352,15 +351,7 @@ class RectangularLaw(AbstractLaw):
         where Re z >= 0, so that the only average left to quadrature is smooth.
         """
         z = self._off_the_bulk("z", z, mirrored=False)
-        position, weight = self._nodes()
-        position = position.astype(z.dtype)
-        weight = weight.astype(z.dtype)
-        negative = z.real < 0
-        size = jnp.where(negative, -z, z)
-        shares = weight / (size[..., None] + position)
-        mirrored = shares.sum(-1)
-        both = 2 * self._symmetrised(z, left=self.aspect <= 1)
-        return jnp.where(negative, -mirrored, both - mirrored)
+        return _at_points(_stieltjes, self, z)
 
     def density(self, x):
         """Density of the singular values, normalised to one on [s_-, s_+] and zero
@@ -387,14 +378,40 @@ def _at_points(function, law, x):
     two.
     """
     if not _checks.is_concrete((law, x)):
-        return function(law, jnp.asarray(x, float))
-    doublings = max(3, (x.size - 1).bit_length())
+        kind = complex if jnp.iscomplexobj(x) else float
+        return function(law, jnp.asarray(x, kind))
+    points = np.asarray(x)
+    doublings = max(3, (points.size - 1).bit_length())
     room = 1 << doublings
-    spare = np.ones(room - x.size)
-    filled = np.concatenate([x.ravel(), spare])
+    spare = np.ones(room - points.size)
+    filled = np.concatenate([points.ravel(), spare])
     answers = np.asarray(function(law, filled))
-    asked = answers[: x.size]
-    return jnp.asarray(asked.reshape(x.shape))
+    asked = answers[: points.size]
+    # `jnp.asarray` would compile a program for each shape
+    return jax.device_put(asked.reshape(points.shape))
+
+
+@compiled
+def _m_left(law, s):
+    return law._symmetrised(s, left=True)
+
+
+@compiled
+def _m_right(law, s):
+    return law._symmetrised(s, left=False)
+
+
+@compiled
+def _stieltjes(law, z):
+    position, weight = law._nodes()
+    position = position.astype(z.dtype)
+    weight = weight.astype(z.dtype)
+    negative = z.real < 0
+    size = jnp.where(negative, -z, z)
+    shares = weight / (size[..., None] + position)
+    mirrored = shares.sum(-1)
+    both = 2 * law._symmetrised(z, left=law.aspect <= 1)
+    return jnp.where(negative, -mirrored, both - mirrored)
 
 
 @compiled

@@ -57,6 +57,8 @@ class KernelSpectrum(eqx.Module):
         if step >= len(self.edge):
             need = f"at most {len(self.edge) - 1}, the steps of the training"
             _checks.fail("step", step, need)
+        if not np.isfinite(self.edge[step]):
+            return np.full(points.shape, np.nan)
         a = self.shares[step]
         variances = self.variances[step]
         alpha = self.aspects[-1]

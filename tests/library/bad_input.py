@@ -539,7 +539,7 @@ def cases() -> list[Case]:
             dm.simulate,
             "Nonlinear",
             {
-                "width": (0, 10**12),
+                "width": (0, 10**12, 4),
                 "dtype": ("int8", None),
                 "rank": (0, 1.5),
                 "tolerance": (-1.0, "a"),
@@ -858,7 +858,7 @@ def cases() -> list[Case]:
                 "weights": NO_WEIGHTS,
                 "points": ("a", [NAN], 1.0, None),
                 "width": NO_NUMBER,
-                "depth": (13, 0, *NO_INTEGER),
+                "depth": (13, 0, *NO_INTEGER[1:]),
                 "probes": (0, *NO_INTEGER),
                 "seed": NO_INTEGER,
             },

@@ -326,6 +326,30 @@ def test_methods_of_a_law_can_be_compiled():
     assert hash(law) == hash(dm.rectangular_law(0.5, 1.0))
 
 
+@pytest.mark.parametrize(
+    "method, turned",
+    [
+        *((name, 1.0) for name in ("density", "cdf", "stieltjes", "m_left", "m_right")),
+        *((name, 1 + 0.5j) for name in ("stieltjes", "m_left", "m_right")),
+    ],
+)
+def test_numbers_of_points_share_a_program(compiled, method, turned):
+    """And those that fill up to it change nothing."""
+    law = dm.rectangular_law(0.3, 2.0)
+    ask = getattr(law, method)
+    x = np.linspace(2.5, 4.0, 31) * turned
+    first = ask(x)
+    compiled.clear()
+    fewer = ask(x[:20])
+    shaped = ask(x[:30].reshape(2, 5, 3))
+    assert not compiled
+    np.testing.assert_array_equal(fewer, first[:20])
+    np.testing.assert_array_equal(shaped.ravel(), first[:30])
+    assert first.dtype == x.dtype
+    traced = jax.jit(lambda law, x: getattr(law, method)(x))(law, x)
+    assert_allclose(first, traced, rtol=1e-13)
+
+
 def test_what_has_no_quantile_is_refused():
     law = dm.rectangular_law(0.5, 1.0)
     for bad in (1.1, -0.1, [0.5, 2.0]):

@@ -190,6 +190,16 @@ def test_a_diverged_run_is_compared_as_far_as_it_goes():
 UNTRAINED = {
     "deep linear": (dataclasses.replace(NET, steps=0), dict(dim=40)),
     "online": (dataclasses.replace(NET, steps=0, batch="online"), dict(dim=40)),
+    "nonlinear": (
+        Nonlinear(
+            inputs=[[1.0, 0.0], [0.5, 1.0]],
+            targets=[1.0, -1.0],
+            hidden_layers=2,
+            learning_rate=0.1,
+            steps=0,
+        ),
+        dict(width=30),
+    ),
 }
 
 

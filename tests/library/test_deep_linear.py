@@ -1,3 +1,4 @@
+import dataclasses
 import signal
 
 import equinox as eqx
@@ -352,6 +353,34 @@ def test_after_a_divergence_nothing_is_a_number():
     for found in (*jax.tree.leaves(one), solution.escape_margin(0, 12)):
         assert np.isnan(found).all()
     assert np.isnan(solution.bulk(0, 12).edges[0]).all()
+    for response in solution.responses(0):
+        assert np.isnan(response[dead:]).all() and np.isnan(response[:, dead:]).all()
+        assert np.isfinite(response[:dead, :dead]).all()
+    for gram in (solution.feature_gram(0), solution.gradient_gram(1)):
+        assert np.isnan(gram[dead:]).all() and np.isfinite(gram[:dead, :dead]).all()
+    kernel = solution.ntk
+    assert np.isnan(kernel.density([-1.0, 1.0], 12)).all()
+    assert np.isfinite(kernel.density([-1.0, 1.0], 0)).all()
+    for curve in (kernel.edge, kernel.outliers, solution.sharpness):
+        assert np.isnan(curve[dead:]).all()
+    for curve in (solution.predictor_norm, solution.alignment):
+        assert np.isnan(curve[dead:]).all() and np.isfinite(curve[1:dead]).all()
+
+
+@pytest.mark.slow
+def test_what_was_before_a_divergence_is_what_it_would_have_been():
+    net = network(hidden_layers=1, learning_rate=2.0, steps=12)
+    whole = solve(net, throw=False)
+    alive = int(whole.finite_steps)
+    shorter = solve(dataclasses.replace(net, steps=alive - 1))
+    found = [s.outliers(0, max_outliers=2) for s in (whole, shorter)]
+    assert 2 < alive < 12 and np.isfinite(found[1].values).any()
+    for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+        known = one[:alive, ..., : alive - 1] if one.ndim == 3 else one[:alive]
+        np.testing.assert_allclose(known, other, rtol=1e-6, atol=1e-9)
+    margins = [s.escape_margin(0) for s in (whole, shorter)]
+    np.testing.assert_allclose(margins[0][:alive], margins[1], rtol=1e-6)
+    assert whole.crossings(0) == shorter.crossings(0) != ()
 
 
 def level_two(gamma0):
@@ -508,20 +537,6 @@ def test_batches_against_simulation(batch):
             top.std(ddof=1) / np.sqrt(24)
         )
         assert abs(z) < 4
-
-
-@pytest.fixture
-def compiled():
-    """The names of the events of compilation since the test began."""
-    events = []
-
-    def listen(name, seconds, **_):
-        if name.endswith("backend_compile_duration"):
-            events.append(name)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_fractions_of_a_batch_share_a_program(compiled):

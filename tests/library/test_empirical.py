@@ -220,6 +220,15 @@ def test_lanczos_density_of_matrices_with_few_values(W):
     assert np.abs(density - right).max() < 0.02 * right.max()
 
 
+def test_lanczos_density_of_a_small_matrix_goes_as_deep_as_it_is():
+    W = noise(30, 45)
+    points = np.linspace(0, 4, 41)
+    by_default = empirical.lanczos_density(W, points, 0.2)
+    np.testing.assert_array_equal(
+        by_default, empirical.lanczos_density(W, points, 0.2, depth=30)
+    )
+
+
 def test_lanczos_density_of_products_alone():
     """A linear operator, a sparse matrix and the matrix itself: one density, and a
     matrix too large to be written down.

@@ -217,6 +217,40 @@ def test_response_form_of_targets_that_are_zero():
     assert solution.ok and np.all(solution.train_loss == 0)
 
 
+def test_response_form_of_no_updates_has_no_outliers():
+    solution = solve(network(steps=0), samples=64, form="response")
+    assert np.isnan(solution.outliers(1).values).all()
+    assert solution.outliers(1).values.shape == (1, 1)
+    assert len(solution.outliers(1, 0).values) == 0
+    np.testing.assert_allclose(solution.escape_margin(1), [-1.0])
+    assert np.isnan(solution.escape_time(1)) and solution.escape_step(1) is None
+    assert [x.shape for x in solution.two_time(1)][0] == (1, 2, 1, 2)
+
+
+@pytest.mark.slow
+def test_what_was_before_a_divergence_is_what_it_would_have_been():
+    """However large the last queries: losses, outliers and margins of the steps before
+    are those of a shorter training.
+    """
+    wild = dict(activation="linear", learning_rate=400.0, samples=512, rank=26)
+
+    def solved(steps):
+        options = {name: wild[name] for name in ("samples", "rank")}
+        rest = {name: wild[name] for name in ("activation", "learning_rate")}
+        return solve(network(steps=steps, **rest), throw=False, **options)
+
+    whole = solved(8)
+    alive = int(whole.finite_steps)
+    shorter = solved(alive - 1)
+    assert 1 < alive < 8 and shorter.ok
+    found = [s.outliers(1, max_outliers=2).values for s in (whole, shorter)]
+    np.testing.assert_allclose(found[0][:alive], found[1], rtol=1e-6)
+    assert np.isnan(found[0][alive:]).all() and np.isfinite(found[1]).any()
+    margins = [s.escape_margin(1) for s in (whole, shorter)]
+    np.testing.assert_allclose(margins[0][:alive], margins[1], rtol=1e-6)
+    assert whole.crossings(1) == shorter.crossings(1) != ()
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -279,6 +313,57 @@ def test_second_derivatives_match_differences_of_first_ones():
     first = jax.grad(loss)
     difference = (first(2.0 + 1e-4) - first(2.0 - 1e-4)) / 2e-4
     assert float(jax.grad(first)(2.0)) == pytest.approx(float(difference), rel=1e-5)
+
+
+def level_two(numbers):
+    """Of W^1 after four steps: value, overlaps, margin, escape time; and sharpness."""
+    gamma0, variance, rate = numbers
+    net = network(gamma0=gamma0, init_variance=variance, learning_rate=rate, steps=4)
+    solution = solve(net, samples=256, batches=1, rank=16, throw=False)
+    found = solution.outliers(1, 4, max_outliers=1)
+    return jnp.stack(
+        [
+            found.values[0],
+            found.left_overlap[0, -1],
+            jnp.sum(found.right_overlap),
+            solution.escape_margin(1, 4),
+            solution.escape_time(1),
+            solution.sharpness[4],
+        ]
+    )
+
+
+def second_derivatives(points):
+    """At random points along random lines: (derivative, difference) of first and of
+    second order, each (points, quantities).
+    """
+    rng = np.random.default_rng(0)
+    step = 1e-4
+
+    @jax.jit
+    def line(t, at, direction):
+        return level_two(at + t * direction)
+
+    slope = jax.jit(jax.jacfwd(line))
+    curvature = jax.jit(jax.jacfwd(jax.jacfwd(line)))
+    found = []
+    for _ in range(points):
+        at = rng.uniform([3.0, 0.8, 0.4], [5.0, 1.2, 0.6])
+        direction = rng.uniform(-1, 1, 3) * [1.0, 0.3, 0.1]
+        up, down = ((sign * step, at, direction) for sign in (1, -1))
+        first = (line(*up) - line(*down)) / (2 * step)
+        second = (slope(*up) - slope(*down)) / (2 * step)
+        here = (0.0, at, direction)
+        found.append([slope(*here), first, curvature(*here), second])
+    return np.moveaxis(np.array(found), 1, 0)
+
+
+@pytest.mark.slow
+def test_second_derivatives_of_level_two_match_differences():
+    slope, first, curvature, second = second_derivatives(3)
+    assert (np.abs(second) > 1e-4).all()
+    np.testing.assert_allclose(slope, first, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(curvature, second, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

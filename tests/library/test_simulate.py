@@ -158,6 +158,7 @@ def test_a_diverged_run_keeps_its_finite_part():
     for net, options in (
         (wild, {"dim": 20, "overlaps": 1}),
         (wild, {"dim": 20, "leading": 2}),
+        (wild, {"dim": 20, "method": "coordinates", "leading": 2}),
         (dataclasses.replace(WIDE, learning_rate=50.0, steps=200), {"width": 20}),
     ):
         simulation = simulate(
@@ -166,9 +167,42 @@ def test_a_diverged_run_keeps_its_finite_part():
         assert np.isfinite(simulation.singular_values(0, 0)).all()
         assert np.isnan(simulation.singular_values(0, net.steps)).all()
         assert np.isfinite(simulation.test_loss[:, 0]).all()
-    assert np.isnan(
-        simulate(wild, dim=20, seeds=2, spectra_at=(80,)).ntk_eigenvalues(80)
-    ).all()
+    every = dict(dim=20, seeds=2, spectra_at=(0, 80), overlaps=1, progress=False)
+    coordinates = dict(method="coordinates", leading=2, ntk=True)
+    for options in ({}, coordinates):
+        simulation = simulate(wild, **every, **options)
+        for found in (simulation.ntk_eigenvalues(80), *simulation.overlaps(0, 80)):
+            assert np.isnan(found).all()
+        assert np.isfinite(simulation.ntk_eigenvalues(0)).any()
+
+
+SHARING = {
+    "tanh, another seed of the batches": (TANH, dict(batch=1, batch_seed=3)),
+    "tanh, more steps": (TANH, dict(steps=3, learning_rate=[0.1, 0.2, 0.1])),
+    "deep linear, more steps": (NET, dict(steps=7)),
+    "wide, more steps": (WIDE, dict(steps=5)),
+}
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_batches_and_numbers_of_steps_share_a_program(compiled, name):
+    """And each is trained as long as it should be."""
+    net, changes = SHARING[name]
+    size = {} if isinstance(net, DeepLinear) else {"width": 20}
+    size = size or {"dim": 20, "ntk": False}
+    first = simulate(net, seeds=2, progress=False, **size)
+    compiled.clear()
+    changed = simulate(
+        dataclasses.replace(net, **changes), seeds=2, progress=False, **size
+    )
+    assert not compiled
+    assert first.train_loss.shape == (2, net.steps + 1)
+    assert changed.train_loss.shape == (2, changes.get("steps", net.steps) + 1)
+    np.testing.assert_allclose(first.train_loss[:, 0], changed.train_loss[:, 0])
+    if set(changes) == {"steps"}:
+        np.testing.assert_array_equal(
+            first.train_loss, changed.train_loss[:, : net.steps + 1]
+        )
 
 
 def test_a_batch_of_no_sample_is_refused_and_the_fraction_used_is_said():
