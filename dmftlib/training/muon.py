@@ -62,7 +62,7 @@ class MuonDescent(AbstractDescent):
     >>> descent = MuonDescent(jnp.array([0.1, 0.1]), jnp.array(0.5), jnp.array(2.0), jnp.array(1.0))
     >>> scale, increments = descent.path(jnp.array([[[7.0]], [[0.0]]]))
     >>> print(scale.round(3), increments[:, 0, 0].round(3))
-    [1.   0.8  0.64] [ 0.1 -0.02]
+    [1.   0.8  0.64] [0.1  0.08]
     """
 
     rates: Float[Array, " steps"]  # eta_t, of this layer
