@@ -72,6 +72,8 @@ class AbstractDescent(eqx.Module):
 
     def path(self, directions: Float[Array, "steps ..."]) -> Path:
         """Where a matrix goes that is pulled in these directions, one a step."""
+        if not len(directions):
+            return Path(jnp.ones((1,), directions.dtype), directions)
         still = jnp.zeros(directions.shape[1:], directions.dtype)
         start = Moved(jnp.ones((), directions.dtype), still)
 

@@ -302,6 +302,19 @@ def test_sharpness_is_refused_and_the_kernel_is_not():
     assert np.isfinite(solution.ntk.edge).all()
 
 
+def test_no_step_is_no_update():
+    for net in (deep(steps=0), deep(steps=0, optimizer=None, momentum=0.5)):
+        solution = dm.solve(net)
+        assert solution.train_loss.shape == (1,)
+        assert solution.bulk(1).upper_end == solution.initial_law(1).upper_end
+        assert not np.isfinite(solution.outliers(1).values).any()
+    steps = np.arange(12) + 1
+    rates = dict(learning_rate=np.where(steps > 2, 0.1, 0.0))
+    warm = dm.solve(deep(rates, learning_rate=np.zeros(12), steps=12))
+    np.testing.assert_allclose(warm.test_loss[1:3], warm.test_loss[0], rtol=1e-12)
+    assert warm.escape_margin(1, 2) == -1 < warm.escape_margin(1, 3)
+
+
 @pytest.mark.parametrize("batch", ["online", 0.4])
 def test_batches_of_finite_size_obey(batch):
     net = everything(batch=batch)
