@@ -18,6 +18,7 @@ Three makers measure them:
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -28,7 +29,7 @@ from jaxtyping import Array, Float, Int
 from . import _checks, linalg
 from ._compile import compiled
 from ._types import AnyArray
-from .training.descent import Descent, Path
+from .training.descent import AbstractDescent, Descent, Path
 
 _DERIVATIVES = 3  # of the span of leading directions
 _RESOLVED = 1e-9  # relative gap between squared sizes that are told apart
@@ -90,7 +91,7 @@ class WeightHistory(eqx.Module):
             increments=_with_zeros(self.increments, (more, 0, 0)),
         )
 
-    def under(self, descent: Descent | None) -> "WeightHistory":
+    def under(self, descent: AbstractDescent | None) -> "WeightHistory":
         """The history under an optimiser, of one whose increments are the directions
         that it is given; the same if there is none.
         """
@@ -98,6 +99,36 @@ class WeightHistory(eqx.Module):
             return self
         path = descent.path(self.increments)
         return dataclasses.replace(self, scale=path.scale, increments=path.increments)
+
+    def compressed(self, tolerance: float) -> "WeightHistory":
+        """The same over the directions of which the queries, or what the steps add, have
+        more than `tolerance` of the largest, a multiple of 8 of them; the same under
+        `jit`, `grad` and `vmap`.
+        """
+        if not self.steps or not _checks.is_concrete(self):
+            return self
+        numbers = jax.tree.map(np.asarray, self)
+        added = numbers.increments
+        p, q = numbers.core.shape
+        left = _leading(numbers.left_queries, added.transpose(1, 0, 2).reshape(p, -1))
+        right = _leading(numbers.right_queries, added.transpose(2, 0, 1).reshape(q, -1))
+        count = max(np.sum(side.sizes > tolerance) for side in (left, right))
+        rank = _TOGETHER * math.ceil(count / _TOGETHER)
+        Q_L = left.directions[:, :rank]
+        Q_R = right.directions[:, :rank]
+        core = Q_L.T @ numbers.core @ Q_R
+        images_left = numbers.left_beyond + numbers.core @ numbers.core.T
+        images_right = numbers.right_beyond + numbers.core.T @ numbers.core
+        compressed = dataclasses.replace(
+            numbers,
+            core=core,
+            left_beyond=Q_L.T @ images_left @ Q_L - core @ core.T,
+            right_beyond=Q_R.T @ images_right @ Q_R - core.T @ core,
+            left_queries=Q_L.T @ numbers.left_queries,
+            right_queries=Q_R.T @ numbers.right_queries,
+            increments=Q_L.T @ added @ Q_R,
+        )
+        return jax.tree.map(jnp.asarray, compressed)
 
     def independent(self) -> "WeightHistory":
         """The same spikes taken as independent of M(0): the queries reveal nothing."""
@@ -256,6 +287,28 @@ class WeightHistory(eqx.Module):
         return _measured(moments, left, right)
 
 
+class _Leading(NamedTuple):
+    """Orthonormal directions (p, p), and how much of them there is, descending, over the
+    most.
+    """
+
+    directions: np.ndarray
+    sizes: np.ndarray
+
+
+def _leading(queries, added) -> _Leading:
+    """Of the queries (p, l) and of what is added (p, .), each over its largest."""
+    total = np.zeros((len(queries), len(queries)))
+    for vectors in (queries, added):
+        gram = vectors @ vectors.T
+        largest = np.linalg.norm(gram, 2)
+        if largest > 0:
+            total = total + gram / largest
+    squares, directions = np.linalg.eigh(total)
+    sizes = np.sqrt(np.maximum(squares, 0))
+    return _Leading(directions[:, ::-1], sizes[::-1])
+
+
 class LinearQueries(eqx.Module):
     """What the training of a linear network leaves behind of one matrix: M(t) = M(0) +
     sum_{s<t} rates_s g_s h_s^T / m, or what `descent` makes of these directions.
@@ -280,15 +333,18 @@ class LinearQueries(eqx.Module):
     left_response: Float[Array, "p q"]
     right_response: Float[Array, "q p"]
     rates: Float[Array, " steps"]
-    descent: Descent | None = None
+    descent: AbstractDescent | None = None
 
     @property
     def path(self) -> Path:
-        """M(t) = scale_t M(0) + sum_{r<t} sum_s increments_rs g_s h_s^T / m."""
-        rates = jnp.diag(self.rates)
+        """scale_t of every time, and what each step adds between the directions."""
+        left = self.left_queries[:, :, None]
+        right = self.right_queries[:, None, :]
+        strengths = jnp.sqrt(self.aspect) * self.rates[:, None, None]
+        directions = strengths * left * right
         if self.descent is None:
-            return Path(jnp.ones(len(rates) + 1), rates)
-        return self.descent.path(rates)
+            return Path(jnp.ones(len(directions) + 1), directions)
+        return self.descent.path(directions)
 
     def responses(
         self,
@@ -325,7 +381,8 @@ class LinearQueries(eqx.Module):
         `tolerance` of the largest, and as many as make their number a multiple of 8.
 
         The responses to the directions left out are left out too, so that the error is
-        of the size of the tolerance. Under `jit`, `grad` and `vmap` the number of
+        of the size of the tolerance. Where the optimiser enlarges what is small, as Muon
+        does, use `WeightHistory.compressed`, which looks at its updates. Under `jit`, `grad` and `vmap` the number of
         directions cannot depend on numbers, and all are kept.
         """
         if not len(self.rates) or not _checks.is_concrete(self):
@@ -353,19 +410,17 @@ class LinearQueries(eqx.Module):
     @compiled
     def history(self) -> WeightHistory:
         """What level 2 needs to know of it."""
-        left = self.left_queries[:, :, None]
-        right = self.right_queries[:, None, :]
-        strengths = jnp.sqrt(self.aspect) * self.rates[:, None, None]
-        directions = WeightHistory.from_responses(
+        path = self.path
+        history = WeightHistory.from_responses(
             aspect=self.aspect,
             variance=self.variance,
             left_queries=self.left_queries.T,
             right_queries=self.right_queries.T,
             left_response=self.left_response,
             right_response=self.right_response,
-            increments=strengths * left * right,
+            increments=path.increments,
         )
-        return directions.under(self.descent)
+        return dataclasses.replace(history, scale=path.scale)
 
 
 class Moments(eqx.Module):

@@ -3,6 +3,7 @@ refused where they make no sense.
 """
 
 import functools
+import math
 
 import equinox as eqx
 import jax
@@ -15,6 +16,7 @@ from .losses import Loss
 from .losses import loss as find_loss
 
 _DEEPEST = 1000  # layers: each is compiled
+_MOST_NS_STEPS = 100  # likewise
 
 
 def _positive(name, **options):
@@ -78,6 +80,104 @@ def _factors(value, layers: int | None = None):
     return _checks.row("layer_rates", value, layers, _checks.LAYERS)
 
 
+def _coefficients(value) -> tuple:
+    """Of Newton-Schulz steps: a triple, or several, as Python's numbers."""
+    name = "ns_coeffs"
+    words = "a triple (a, b, c), or one for each of ns_steps"
+    try:
+        several = np.ndim(_checks.concrete(name, value)) != 1
+    except ValueError:  # ragged
+        several = True
+    shape = (None, 3) if several else (3,)
+    with jax.ensure_compile_time_eval():
+        numbers = np.asarray(_checks.array(name, value, shape, words)).tolist()
+    if several and not numbers:
+        _checks.fail(name, "no triple", words)
+    return tuple(map(tuple, numbers)) if several else tuple(numbers)
+
+
+class Muon(eqx.Module):
+    """Muon as it is run: every hidden matrix moves along its momentum buffer with the
+    singular values brought near 1 by Newton-Schulz steps.
+
+    With d minus the gradient of M = W/sqrt(fan-in), which Muon sees up to a factor only,
+
+        buffer <- momentum buffer + d,     X <- buffer (nesterov: d + momentum buffer),
+        X <- X / |X|_F,     then ns_steps times   X <- a X + b (X X^T) X + c (X X^T)^2 X,
+        M <- (1 - rate weight_decay) M + rate X.
+
+    learning_rate   how far a step moves M, in spectral norm, up to a factor near 1: a
+                    number, or one for each step, (steps,), which may be zero; the
+                    same at every width. On W it is learning_rate sqrt(fan-in)
+    momentum        at least 0 and below 1. A sum of gradients; an average of them, as in
+                    torch, is the same after X / |X|_F
+    nesterov        True or False
+    weight_decay    decoupled, and multiplied by the rate
+    ns_steps        0 to 100; 0 is descent along the normalised buffer
+    ns_coeffs       (a, b, c), or one such triple for each of ns_steps
+
+    There is no shape factor: where others multiply the update by sqrt(max(1, rows /
+    columns)) or .2 sqrt(max(rows, columns)), multiply learning_rate, or the
+    layer_rates of the network, which act on the rate and so on the decay. Nothing is
+    added to |X|_F, and a buffer of zeros moves nothing. The readout, which is a vector,
+    is left to the SGD of the network, with its learning_rate, momentum, nesterov and
+    weight_decay.
+
+    learning_rate, momentum and weight_decay may be JAX tracers. Raises ValueError,
+    naming the argument, for anything else.
+
+    Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural
+    networks", https://kellerjordan.github.io/posts/muon/ (the coefficients; there with
+    the factor sqrt(max(1, rows/columns))).
+
+    >>> muon = Muon(learning_rate=0.1, weight_decay=0.2)
+    >>> net = DeepLinear(hidden_layers=2, width_ratio=0.8, sample_ratio=1.5, learning_rate=0.04, steps=20,
+    ...                  optimizer=muon)
+    >>> net.optimizer.momentum, len(muon.polynomials), muon.slope > 400
+    (0.95, 5, True)
+    """
+
+    learning_rate: float | jax.Array = eqx.field(converter=_rates)
+    momentum: float = eqx.field(
+        converter=functools.partial(_checks.below_one, "momentum"), default=0.95
+    )
+    nesterov: bool = _truth("nesterov", default=True)
+    weight_decay: float = eqx.field(
+        converter=lambda value: _checks.number("weight_decay", value, 0.0),
+        default=0.0,
+    )
+    ns_steps: int = _whole("ns_steps", 0, _MOST_NS_STEPS, default=5)
+    ns_coeffs: tuple = eqx.field(
+        static=True, converter=_coefficients, default=(3.4445, -4.7750, 2.0315)
+    )
+
+    def __check_init__(self):
+        if self._has_many and len(self.ns_coeffs) != self.ns_steps:
+            got = f"{len(self.ns_coeffs)} triples for {self.ns_steps} steps"
+            _checks.fail("ns_coeffs", got, "a triple, or one for each of ns_steps")
+
+    @property
+    def _has_many(self) -> bool:
+        return isinstance(self.ns_coeffs[0], tuple)
+
+    @property
+    def polynomials(self) -> tuple:
+        """(a, b, c) of each Newton-Schulz step."""
+        return self.ns_coeffs if self._has_many else (self.ns_coeffs,) * self.ns_steps
+
+    @property
+    def slope(self) -> float:
+        """By how much the smallest singular values of X are multiplied."""
+        return abs(math.prod(a for a, _, _ in self.polynomials))
+
+
+def _optimizer(value) -> Muon | None:
+    """What moves the matrices, None where the network's SGD does."""
+    if value is not None and not isinstance(value, Muon):
+        _checks.fail("optimizer", _checks.shown(value), "None or a dmftlib.Muon")
+    return value
+
+
 class DeepLinear(eqx.Module):
     """A deep linear network trained by gradient descent on noisy linear targets, all
     dimensions large.
@@ -111,6 +211,8 @@ class DeepLinear(eqx.Module):
     parameterization      "mup" or "ntk"
     batch                 "full", "online", or the fraction in (0, 1) of the samples
                           that each step draws anew
+    optimizer             None, or a `Muon` that moves W^0 ... W^{L-1}; learning_rate,
+                          momentum, nesterov and weight_decay are then of w alone
 
     Numbers may be JAX tracers, so that losses and outliers can be differentiated with
     respect to them; the layers, the steps, the parameterization, the batch and
@@ -144,12 +246,16 @@ class DeepLinear(eqx.Module):
     layer_rates: jax.Array | None = eqx.field(
         converter=_factors, default=None, kw_only=True
     )
+    optimizer: Muon | None = eqx.field(converter=_optimizer, default=None, kw_only=True)
 
     def __check_init__(self):
         layers = self.hidden_layers + 1
         _variances(self.init_variance, layers)
         _rates(self.learning_rate, self.steps)
         _factors(self.layer_rates, layers)
+        if self.optimizer is not None:
+            name = "optimizer.learning_rate"
+            _checks.schedule(name, self.optimizer.learning_rate, self.steps)
 
     @property
     def gamma(self):

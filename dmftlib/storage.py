@@ -46,7 +46,7 @@ _NAMED = {"activation": _Found(Activation, activation), "loss": _Found(Loss, los
 
 # Module -> classes that a file may hold: results, and what they are made of.
 _CLASSES = {
-    "networks": "DeepLinear Nonlinear WideOutput",
+    "networks": "DeepLinear Muon Nonlinear WideOutput",
     "solutions.deep_linear": "DeepLinearSolution",
     "solutions.nonlinear": "NonlinearSolution NeuralTangentKernel",
     "solutions.wide_output": "WideOutputSolution _ModeSize",
@@ -59,6 +59,7 @@ _CLASSES = {
     "training.wide_output": "Trajectory",
     "history": "WeightHistory LinearQueries Moments Responses",
     "training.descent": "Descent",
+    "training.muon": "MuonDescent",
     "training.gaussian": "GaussianMatrix Side",
     "spectra.bulk": "RectangularLaw",
     "spectra.ntk": "KernelSpectrum",

@@ -11,7 +11,8 @@ and v = beta - p, a step of training asks
 
 The matrices asked are those of the start. What training added is a small matrix S of
 strengths over the directions asked, M(t) = scale(t) M(0) + U^T S(t) V, so that an
-optimiser of optax acts on the scale, on S and on the readout's coordinates.
+optimiser acts on the scale, on S and on the readout's coordinates: Muon's polynomial of
+U^T S V is U^T times that of S times V.
 
 Nothing here knows the theory: this is what the theory is checked against.
 """
@@ -25,7 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..networks import DeepLinear
-from .optimisers import sgd, updated
+from .optimisers import optimiser, updated
 from .questions import Draw, Known, Matrix, Side, Space, fresh
 
 
@@ -74,7 +75,7 @@ class Training(NamedTuple):
         """
         capacity = self.left.shape[2]
         weights = [*_untrained(net, capacity), jnp.zeros(())]
-        optimiser = sgd(net, 1.0)
+        of_matrices = _optimiser(net)
         kappa = _kappa(net, sizes)
 
         def step(carried, queries):
@@ -83,9 +84,9 @@ class Training(NamedTuple):
             gradient = [*pull, jnp.zeros(())]
             *matrices, _ = weights
             now = jax.tree.map(lambda *each: jnp.stack(each), *matrices)
-            return updated(optimiser, gradient, memory, weights), now
+            return updated(of_matrices, gradient, memory, weights), now
 
-        start = (weights, optimiser.init(weights))
+        start = (weights, of_matrices.init(weights))
         _, trained = jax.lax.scan(step, start, (self.left, self.right))
         return trained
 
@@ -109,6 +110,11 @@ def _gradients(sizes, kappa, left, right) -> list:
         strength = -kappa / sizes.fan_in(l)
         gradients.append(Trained(jnp.zeros(()), strength * jnp.outer(g, h)))
     return gradients
+
+
+def _optimiser(net):
+    """Of what stands for the matrices M_l, over unit directions, and of the readout."""
+    return optimiser(net, 1.0, [1.0] * net.hidden_layers)
 
 
 def _kappa(net, sizes):
@@ -233,7 +239,7 @@ def _start(draw, net, sizes) -> _Beginning:
     known, readout = _new_vector(draw[L, 0], known, L, deviation)
     known, noise = new_data(draw[L + 1, 1], net, known)
     weights = [*_untrained(net, net.steps + 1), readout]
-    state = _Running(known, noise, weights, sgd(net, 1.0).init(weights))
+    state = _Running(known, noise, weights, _optimiser(net).init(weights))
     return _Beginning(state, beta)
 
 
@@ -315,7 +321,7 @@ def _step(net, sizes, beta, state, draw):
         known, right[l], h = weights.forward(draw[l + 1, 1], l, h)
     kappa = _kappa(net, sizes)
     gradient = [*_gradients(sizes, kappa, left, right), -kappa * h]
-    weights, memory = updated(sgd(net, 1.0), gradient, state.memory, state.weights)
+    weights, memory = updated(_optimiser(net), gradient, state.memory, state.weights)
     state = _Running(known, noise, weights, memory)
     record = _Record(losses, error, jnp.stack(left), jnp.stack(right))
     return state, record

@@ -18,7 +18,7 @@ from .. import _checks
 from .._compile import compiled
 from ..networks import DeepLinear
 from .base import Simulation, Singular, in_turns, singular
-from .optimisers import sgd, shared, updated
+from .optimisers import optimiser, shared, updated
 
 # seeds trained together share about this many weights and inputs
 _NUMBERS_AT_ONCE = 2_000_000
@@ -286,7 +286,8 @@ def _step_one(net, weights, memory, beta, X, y, chosen):
     for W in weights[:-1]:
         h.append(W @ h[-1] / jnp.sqrt(W.shape[1]))
     unit = gamma(net, weights) ** 2 * dim
-    weights, memory = updated(sgd(net, unit), gradient, memory, weights)
+    trained_by = _optimiser(net, unit, weights)
+    weights, memory = updated(trained_by, gradient, memory, weights)
     error = beta - p
     losses = (
         2 * loss(p, X, y),
@@ -295,6 +296,13 @@ def _step_one(net, weights, memory, beta, X, y, chosen):
         beta @ p / dim,
     )
     return Step(weights, memory, losses, g[:-1][::-1], h[:-1])
+
+
+def _optimiser(net, unit, weights):
+    """Of raw weights, of one seed or of several."""
+    matrices = weights[:-1]
+    lengths = [W.shape[-1] ** 0.5 for W in matrices]
+    return optimiser(net, unit, lengths)
 
 
 class Run(NamedTuple):
@@ -312,7 +320,7 @@ class Run(NamedTuple):
 def _train(net, sizes, rows, rngs, wanted, bar) -> Run:
     weights, beta, X, y = _stacked([start(net, sizes, rng) for rng in rngs])
     same = shared(net)
-    memory = jax.vmap(sgd(same, 1.0).init)(weights)
+    memory = jax.vmap(_optimiser(same, 1.0, weights).init)(weights)
     chosen = None
     looks, kernels, steps = {}, {}, []
     for t in range(net.steps + 1):

@@ -1,8 +1,10 @@
-"""The optimisers of networks of finite size, on raw weights, from optax."""
+"""The optimisers of networks of finite size, on raw weights: SGD from optax, Muon by
+the chain of its definition.
+"""
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,14 +31,21 @@ def sgd(net, unit) -> optax.GradientTransformation:
     [-0.2 -0.2]
     """
 
+    return optax.chain(
+        _sgd(net, unit),
+        optax.stateless(functools.partial(_by_layer, net.layer_rates)),
+    )
+
+
+def _sgd(net, unit):
+    """The same without the factors of the layers."""
+
     def rate(step):
-        rates = jnp.broadcast_to(jnp.asarray(net.learning_rate, float), (net.steps,))
-        return unit * jnp.pad(rates, (0, 1))[step]
+        return unit * _at(net.learning_rate, net.steps, step)
 
     return optax.chain(
         optax.add_decayed_weights(net.weight_decay / unit),
         optax.sgd(rate, momentum=net.momentum, nesterov=net.nesterov),
-        optax.stateless(functools.partial(_by_layer, net.layer_rates)),
     )
 
 
@@ -55,7 +64,95 @@ def shared(net, **nothing) -> Any:
     rates = np.zeros(room)
     rates[: net.steps] = net.learning_rate
     changes = {"steps": room, "learning_rate": rates, "batch": "full", **nothing}
+    muon = getattr(net, "optimizer", None)
+    if muon is not None:
+        moves = np.zeros(room)
+        moves[: net.steps] = muon.learning_rate
+        changes["optimizer"] = dataclasses.replace(muon, learning_rate=moves)
     return dataclasses.replace(net, **changes)
+
+
+def _at(learning_rate, steps, step):
+    """The rate of a step, zero after the last."""
+    rates = jnp.broadcast_to(jnp.asarray(learning_rate, float), (steps,))
+    return jnp.pad(rates, (0, 1))[step]
+
+
+def optimiser(net, unit, lengths) -> optax.GradientTransformation:
+    """What trains a list of weights W^0 ... W^{L-1}, w, or what stands for them: `sgd`,
+    or Muon for all but the last.
+
+    `lengths` are those by which Muon's update of a matrix is multiplied: sqrt(fan-in) of
+    raw weights.
+    """
+    if net.optimizer is None:
+        return sgd(net, unit)
+    readout: Any = _sgd(net, unit)
+
+    def init(params: Any):
+        *matrices, w = params
+        buffers = jax.tree.map(jnp.zeros_like, matrices)
+        return _Memory(jnp.zeros((), int), buffers, readout.init([w]))
+
+    def update(updates: Any, state, params: Any = None):
+        muon = net.optimizer
+        *matrices, w = params
+        *gradients, gradient = updates
+        turned, buffers = _turned(muon, gradients, state.buffers)
+        rate = _at(muon.learning_rate, net.steps, state.step)
+        moved = []
+        for each, matrix, length in zip(turned, matrices, lengths, strict=True):
+            move = functools.partial(_moved, rate, rate * muon.weight_decay, length)
+            moved.append(jax.tree.map(move, each, matrix))
+        (last,), of_readout = readout.update([gradient], state.readout, [w])
+        moved = _by_layer(net.layer_rates, [*moved, last], None)
+        return moved, _Memory(state.step + 1, buffers, of_readout)
+
+    return optax.GradientTransformation(init, update)
+
+
+class _Memory(NamedTuple):
+    """Of Muon, and of the SGD of the readout."""
+
+    step: jax.Array
+    buffers: list
+    readout: Any
+
+
+def _turned(muon, gradients, buffers):
+    """The orthogonalised directions of ascent, and the buffers after the step."""
+
+    def kept(buffer, gradient):
+        return muon.momentum * buffer + gradient
+
+    buffers = jax.tree.map(kept, buffers, gradients)
+    directions = buffers
+    if muon.nesterov:
+        directions = jax.tree.map(kept, buffers, gradients)
+    newton_schulz = functools.partial(_newton_schulz, muon.polynomials)
+    return jax.tree.map(newton_schulz, directions), buffers
+
+
+def _moved(rate, decay, length, turned, matrix):
+    """What a step adds to a matrix, or to a number: the share of the start that is left,
+    which has no gradient.
+    """
+    return -rate * length * turned - decay * matrix
+
+
+def _newton_schulz(polynomials, direction):
+    """The chain on a matrix, on its smaller side. A number stays."""
+    if direction.ndim < 2:
+        return direction
+    rows, columns = direction.shape
+    if rows > columns:
+        return _newton_schulz(polynomials, direction.T).T
+    norm = jnp.linalg.norm(direction)
+    x = direction / jnp.where(norm > 0, norm, 1.0)
+    for a, b, c in polynomials:
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x
 
 
 def updated(optimiser: optax.GradientTransformation, gradient, memory, weights) -> Any:

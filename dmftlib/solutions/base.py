@@ -14,7 +14,7 @@ from ..history import WeightHistory
 from ..spectra.bulk import RectangularLaw
 from ..spectra.escape import escape_margin
 from ..spectra.outliers import Outliers, outliers_by_step, squared_scale
-from ..training.descent import Descent, sharpness_limit
+from ..training.descent import AbstractDescent, sharpness_limit
 from ..training.steps import head, shelf
 
 
@@ -154,6 +154,16 @@ class AbstractSolution(eqx.Module, Generic[Net]):
         return jnp.asarray(times < self.finite_steps)
 
 
+def refuse_muon(net):
+    """Refuse what belongs to optimisers that are linear in gradients."""
+    if getattr(net, "optimizer", None) is not None:
+        need = (
+            "None: with Muon, whose update is as large for a small gradient as for a "
+            "large one, neither the sharpness nor its limit are defined; `ntk` is"
+        )
+        _checks.fail("optimizer", "a Muon", need)
+
+
 class AbstractHistorySolution(AbstractSolution[Net]):
     """A solution that knows the weight histories of its matrices."""
 
@@ -166,7 +176,7 @@ class AbstractHistorySolution(AbstractSolution[Net]):
         """The law of the singular values of W^layer / sqrt(fan_in) before training."""
 
     @abc.abstractmethod
-    def descent(self, layer: int) -> Descent | None:
+    def descent(self, layer: int) -> AbstractDescent | None:
         """The optimiser of W^layer, None where nothing decays and nothing is carried
         over from step to step.
         """
@@ -178,7 +188,8 @@ class AbstractHistorySolution(AbstractSolution[Net]):
         descent = self.descent(layer)
         if descent is None:
             return jnp.ones(self.net.steps + 1)
-        return descent.path(jnp.zeros(self.net.steps)).scale
+        nowhere = jnp.zeros((self.net.steps, 1, 1))
+        return descent.path(nowhere).scale
 
     @property
     def sharpness_limit(self) -> Float[Array, " times"]:
@@ -187,8 +198,10 @@ class AbstractHistorySolution(AbstractSolution[Net]):
 
         With momentum mu and decay lam it is 2 (1 + mu)/learning_rate - lam, with
         Nesterov's 2 (1 + mu)/(1 + 2 mu)/learning_rate - lam. Unequal layer_rates
-        multiply the decay; then lam is that of the layer with the largest.
+        multiply the decay; then lam is that of the layer with the largest. Raises
+        ValueError for a network that Muon trains.
         """
+        refuse_muon(self.net)
         return sharpness_limit(self.net)
 
     def bulk(self, layer: int, step: int | None = None) -> RectangularLaw:

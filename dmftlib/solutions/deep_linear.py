@@ -15,8 +15,8 @@ from ..spectra.bulk import RectangularLaw
 from ..spectra.ntk import KernelSpectrum, kernel_spectrum
 from ..spectra.outliers import Outliers
 from ..training import deep_linear
-from ..training.descent import Descent
-from .base import AbstractHistorySolution, Outcome
+from ..training.descent import AbstractDescent
+from .base import AbstractHistorySolution, Outcome, refuse_muon
 
 _KERNEL_TOLERANCE = 1e-4  # of the training that the kernel's spectrum is read off
 _DROPPED = 1e-5  # a query history that had to drop more is reported
@@ -70,12 +70,16 @@ class DeepLinearSolution(AbstractHistorySolution[DeepLinear]):
     def weight_history(self, layer: int) -> WeightHistory:
         """What level 2 needs to know of W^layer, over the leading directions of its
         queries: those of more than 1e-5 of the largest, and all of them under `jit`,
-        `grad` and `vmap`.
+        `grad` and `vmap`. With Muon also those of more than 1e-5 of its largest updates.
         """
         queries = self.queries(layer)
         if self._has_diverged:
             queries = queries.until(int(self.finite_steps))
-        return queries.compressed(_COMPRESSION).history()
+        if self.net.optimizer is None:
+            return queries.compressed(_COMPRESSION).history()
+        steps, p = queries.left_queries.shape
+        _checks.memory("steps", steps, 32.0 * steps * p**2, "fewer steps")
+        return queries.history().compressed(_COMPRESSION)
 
     def responses(
         self, layer: int
@@ -96,7 +100,7 @@ class DeepLinearSolution(AbstractHistorySolution[DeepLinear]):
         queries = self.queries(layer)
         return RectangularLaw(queries.aspect, queries.variance)
 
-    def descent(self, layer: int) -> Descent | None:
+    def descent(self, layer: int) -> AbstractDescent | None:
         """The optimiser of W^layer."""
         return self.queries(layer).descent
 
@@ -146,7 +150,11 @@ class DeepLinearSolution(AbstractHistorySolution[DeepLinear]):
         It is the kernel's, not the Hessian's: that of the loss is, in these units, the
         kernel's on the residual's side and a term of the residual besides, and may be
         up to several times larger while the residual is large.
+
+        Raises ValueError for a network that Muon trains: the size of its update does
+        not follow that of the gradient, and no curvature is the edge of stability.
         """
+        refuse_muon(self.net)
         return np.fmax(self.ntk.edge, self.ntk.outliers[:, 0])
 
     @property

@@ -184,12 +184,12 @@ class _Measured(NamedTuple):
 
 class Revealed(NamedTuple):
     """What training has revealed of one matrix M(0), and what it has made of it, in the
-    coefficients of its two spaces: M(t) = scale_t M(0) + sum_s strengths_ts g_s h_s^T.
+    coefficients of its two spaces: M(t) = scale_t M(0) + left^T spikes_t right.
 
     left, to_right   (p, .)  orthonormal directions asked from the left, and M^T of them
     right, to_left   (q, .)  the same from the right, and M of them
-    left_spikes, right_spikes   (steps, p) and (steps, q): g_s and h_s
-    strengths, scale            (steps+1, steps) and (steps+1,)
+    spikes           (steps+1, p, q)  between them, as unit vectors
+    scale            (steps+1,)
     """
 
     aspect: float
@@ -198,9 +198,7 @@ class Revealed(NamedTuple):
     to_right: np.ndarray
     right: np.ndarray
     to_left: np.ndarray
-    left_spikes: np.ndarray
-    right_spikes: np.ndarray
-    strengths: np.ndarray
+    spikes: np.ndarray
     scale: np.ndarray
 
 
@@ -211,19 +209,12 @@ def revealed(trajectory, fresh_inputs: bool = False) -> list[Revealed]:
     known = []
     for matrix, history in zip(matrices, trajectory.layers, strict=True):
         asked = _asked(matrix, steps)
-        g = np.asarray(history.left_queries)
-        h = np.asarray(history.right_queries)
+        p = len(asked.left)
+        q = len(asked.right)
         scale, increments = map(np.asarray, history.path)
-        strengths = np.zeros((steps + 1, steps))
-        strengths[1:] = np.cumsum(increments, 0)
-        known.append(
-            asked._replace(
-                left_spikes=g[:, : len(asked.left)],
-                right_spikes=h[:, : len(asked.right)],
-                strengths=strengths,
-                scale=scale,
-            )
-        )
+        spikes = np.zeros((steps + 1, p, q))
+        spikes[1:] = np.cumsum(increments[:, :p, :q], 0)
+        known.append(asked._replace(spikes=spikes, scale=scale))
     return [*known, _asked(inputs, steps, nothing=fresh_inputs)]
 
 
@@ -238,9 +229,7 @@ def _asked(matrix, steps, nothing=False) -> Revealed:
         to_right=np.asarray(matrix.left.images)[:p],
         right=np.asarray(matrix.right.basis)[:q],
         to_left=np.asarray(matrix.right.images)[:q],
-        left_spikes=np.zeros((0, p)),
-        right_spikes=np.zeros((0, q)),
-        strengths=np.zeros((steps + 1, 0)),
+        spikes=np.zeros((steps + 1, p, q)),
         scale=np.ones(steps + 1),
     )
 
@@ -284,9 +273,9 @@ class Known:
         self.start = []
         self.left = []
         self.right = []
+        self.ends_of_spikes = []
         self.spikes = []
         self.scales = []
-        self.strengths = []
         for each, (left, right) in zip(revealed, self.ends, strict=True):
             to_basis = self.bases[left].T
             Q = each.left @ to_basis
@@ -300,10 +289,9 @@ class Known:
             self.start.append(start + Q.T @ fresh / root)
             self.left.append(Q.T @ Q)
             self.right.append(R.T @ R)
-            g = root * each.left_spikes @ Q
-            self.spikes.append((g, each.right_spikes @ R))
+            self.ends_of_spikes.append((Q, R))
+            self.spikes.append(each.spikes)
             self.scales.append(each.scale)
-            self.strengths.append(each.strengths)
 
     def _bases(self, revealed):
         """Of each space: all that its vectors span, and its first axis (beta, the
@@ -322,10 +310,12 @@ class Known:
 
     def at(self, t) -> list:
         """The known part of each matrix after t updates, in orthonormal coordinates."""
-        known = zip(self.start, self.spikes, self.scales, self.strengths, strict=True)
+        known = zip(
+            self.start, self.scales, self.ends_of_spikes, self.spikes, strict=True
+        )
         return [
-            scale[t] * start + (g.T * strengths[t]) @ h
-            for start, (g, h), scale, strengths in known
+            scale[t] * start + Q.T @ spikes[t] @ R
+            for start, scale, (Q, R), spikes in known
         ]
 
     def outliers(self, t, a, x_edge) -> list[Mode]:

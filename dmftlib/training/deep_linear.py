@@ -10,7 +10,8 @@ weights and the inputs X. With p = g^0 / (gamma sqrt(nu)) the linear predictor, 
     update     M_l by kappa g^{l+1} (h^l)^T / dim(h^l),   w by kappa h^L,    kappa = gamma / sqrt(nu)
 
 and `GaussianMatrix` answers them; plain descent adds the rate times these directions,
-`descent` says what other optimisers make of them: M_l(t) = scale_l M_l(0) + spikes.
+`descent` and `muon` say what other optimisers make of them: M_l(t) = scale_l M_l(0) +
+spikes.
 Exact at any step size: there is no gradient flow and no fixed point to iterate.
 """
 
@@ -29,9 +30,10 @@ from .._compile import compiled
 from .._types import AnyArray
 from ..history import LinearQueries
 from ..networks import DeepLinear
-from .descent import Descent, Moved, Optimiser, as_vector
+from .descent import AbstractDescent, Moved, Optimiser, as_vector
 from .forward_mode import apart, carried_forward, join, lengths
 from .gaussian import GaussianMatrix, default_tolerance
+from .muon import MuonNumbers, MuonShape
 from .steps import (
     all_finite,
     empty_rows,
@@ -96,7 +98,7 @@ def query_capacity(
     A stable mode decays as x^t with |x| < 1, and x^t is a polynomial of degree sqrt(2 t
     log(2/tolerance)) up to the tolerance: so many directions are enough for full
     batches. Fresh noise in each step needs all of them, and so does momentum, with
-    which modes are Chebyshev's polynomials, slowly damped.
+    which modes are Chebyshev's polynomials, slowly damped, or Muon.
     """
     smooth = (
         math.ceil(
@@ -116,7 +118,7 @@ def default_capacity(net: DeepLinear) -> int:
 
 
 def _has_momentum(net: DeepLinear) -> bool:
-    return not isinstance(net.momentum, _checks.Zero)
+    return net.optimizer is not None or not isinstance(net.momentum, _checks.Zero)
 
 
 def train(
@@ -127,7 +129,8 @@ def train(
     The cost is steps * capacity^2: the query histories are kept to their numerical
     rank, at most `capacity` (see `query_capacity`); what is smaller than `tolerance`,
     relative to the largest query, is dropped as it arises, which solves a training
-    perturbed by as much. At dimension D the losses fluctuate by O(D^(-1/2)) and are
+    perturbed by as much; with Muon, which enlarges what is small, what would be so
+    after it. At dimension D the losses fluctuate by O(D^(-1/2)) and are
     biased by O(1/D). A long training shows how far it is, and stops on Ctrl-C.
 
     Derivatives are carried forward, whichever mode JAX is asked for: few numbers go in
@@ -167,6 +170,7 @@ class Size:
     batch: str
     tolerance: float | None
     nesterov: bool
+    muon: MuonShape | None
     lengths: tuple[int, ...]  # of the vectors of `Numbers`
 
     @staticmethod
@@ -175,6 +179,10 @@ class Size:
         if capacity is None:
             momentum = _has_momentum(net)
             capacity = query_capacity(rows - 1, net.batch, tolerance, momentum)
+        shape = _muon_shape(net)
+        if shape is not None:
+            tolerance = (tolerance or default_tolerance()) / max(1.0, shape.slope)
+            tolerance = max(tolerance, float(jnp.finfo(float).eps))
         return Size(
             layers=net.hidden_layers,
             rows=rows,
@@ -182,6 +190,7 @@ class Size:
             batch=net.batch if isinstance(net.batch, str) else "fraction",
             tolerance=tolerance,
             nesterov=net.nesterov,
+            muon=shape,
             lengths=lengths(Numbers.of(net, rows)),
         )
 
@@ -197,7 +206,9 @@ class Size:
         """Entries of bases that a step reads, roughly."""
         queries = 2 * (self.layers + 1)
         coefficients = 2 * self.capacity + self.fresh_inputs + self.fresh_samples
-        return 4 * queries * self.capacity * coefficients
+        products = 0 if self.muon is None else 3 * len(self.muon.polynomials)
+        of_muon = products * self.layers * self.capacity**3
+        return 4 * queries * self.capacity * coefficients + of_muon
 
     @property
     def fresh_inputs(self) -> int:
@@ -208,6 +219,13 @@ class Size:
     def fresh_samples(self) -> int:
         """Directions of the space of the samples that random batches bring."""
         return self.rows if self.batch == "fraction" else 0
+
+
+def _muon_shape(net: DeepLinear) -> MuonShape | None:
+    optimizer = net.optimizer
+    if optimizer is None:
+        return None
+    return MuonShape(optimizer.polynomials, optimizer.nesterov, optimizer.slope)
 
 
 class Schedule(eqx.Module):
@@ -226,6 +244,7 @@ class Numbers(NamedTuple):
     label_noise: Float[AnyArray, " one"]
     variance: Float[AnyArray, " layers"]  # or one of all
     optimiser: Optimiser
+    muon: MuonNumbers
 
     @staticmethod
     def of(net: DeepLinear, rows: int) -> "Numbers":
@@ -237,13 +256,17 @@ class Numbers(NamedTuple):
             as_vector(net.label_noise),
             as_vector(net.init_variance),
             Optimiser.of(net, rows),
+            MuonNumbers.of(net.optimizer, rows),
         )
 
     @staticmethod
     def apart(joined, lengths) -> "Numbers":
         """What was joined in one vector."""
         nu, alpha, gamma, noise, variance, *rest = apart(joined, lengths)
-        return Numbers(nu, alpha, gamma, noise, variance, Optimiser(*rest))
+        count = len(Optimiser._fields)
+        optimiser = Optimiser(*rest[:count])
+        of_muon = MuonNumbers(*rest[count:])
+        return Numbers(nu, alpha, gamma, noise, variance, optimiser, of_muon)
 
 
 _NOISE = Numbers._fields.index("label_noise")
@@ -553,11 +576,11 @@ class Layout:
 def start(size: Size, schedule: Schedule, numbers: Numbers) -> tuple[Network, State]:
     """The network before its first step."""
     layout = Layout(size)
-    layers = size.layers + 1
     units = Units.of(numbers)
+    matrices = tuple(layout.weights(l, numbers) for l in range(size.layers))
     network = Network(
         units,
-        numbers.optimiser.descents(layers, size.rows, size.nesterov),
+        _descents(size, numbers, matrices),
         schedule.fraction,
         _first(layout.dims[0], 1.0),
         _first(layout.samples, jnp.sqrt(units.label_noise)),
@@ -571,7 +594,7 @@ def start(size: Size, schedule: Schedule, numbers: Numbers) -> tuple[Network, St
         for descent, weight in zip(network.descents, weights, strict=True)
     ]
     state = State(
-        tuple(layout.weights(l, numbers) for l in range(size.layers)),
+        matrices,
         layout.inputs(numbers),
         weights,
         tuple(buffers),
@@ -581,13 +604,29 @@ def start(size: Size, schedule: Schedule, numbers: Numbers) -> tuple[Network, St
     return network, state
 
 
+def _descents(size: Size, numbers: Numbers, matrices) -> tuple:
+    """The optimisers of the matrices and of the readout."""
+    layers = size.layers + 1
+    descents = numbers.optimiser.descents(layers, size.rows, size.nesterov)
+    if size.muon is None:
+        return descents
+    factors = numbers.optimiser.layer_rates
+    of_matrices = [
+        numbers.muon.descent(
+            size.rows, factors[l] if len(factors) else 1.0, matrix.aspect, size.muon
+        )
+        for l, matrix in enumerate(matrices)
+    ]
+    return (*of_matrices, descents[-1])
+
+
 def _first(dim, size):
     """A vector along the first direction of its space."""
     return jnp.zeros(dim).at[0].set(size)
 
 
 def _history(
-    matrix: GaussianMatrix, left, right, kappa, descent: Descent
+    matrix: GaussianMatrix, left, right, kappa, descent: AbstractDescent
 ) -> LinearQueries:
     plain = descent.is_plain
     rates = kappa * descent.rates if plain else jnp.full_like(descent.rates, kappa)
@@ -599,7 +638,7 @@ def _history(
         matrix.left_response,
         matrix.right_response,
         rates,
-        None if plain else descent,
+        None if plain else descent.between_unit_directions(),
     )
 
 

@@ -13,7 +13,8 @@ d_t, the scale starts at 1 and is pulled by nothing but the decay. What is known
 does not change.
 """
 
-from typing import Any, NamedTuple
+import abc
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -46,9 +47,60 @@ class Path(NamedTuple):
     increments: Float[Array, "steps ..."]
 
 
-class Descent(eqx.Module):
-    """The optimiser of one layer. Momentum and decay that are known to be zero are
-    None.
+class AbstractDescent(eqx.Module):
+    """The optimiser of one layer."""
+
+    rates: eqx.AbstractVar[Float[Array, " steps"]]
+
+    @property
+    @abc.abstractmethod
+    def is_plain(self) -> bool:
+        """Whether each step adds its rate times its direction, and no more."""
+
+    @abc.abstractmethod
+    def at_rest(self, weights) -> Any:
+        """The buffers before the first step."""
+
+    @abc.abstractmethod
+    def update(self, t, weights, buffer, direction) -> Updated:
+        """What step t adds to `weights`; `direction` is minus the gradient."""
+
+    def moved(self, t, moved: Moved, buffer, direction) -> Updated:
+        """The same of a matrix that training pulls in `direction` between the queries."""
+        nothing = jnp.zeros_like(moved.scale)
+        return self.update(t, moved, buffer, Moved(nothing, direction))
+
+    def path(self, directions: Float[Array, "steps ..."]) -> Path:
+        """Where a matrix goes that is pulled in these directions, one a step."""
+        if not len(directions):
+            return Path(jnp.ones((1,), directions.dtype), directions)
+        still = jnp.zeros(directions.shape[1:], directions.dtype)
+        start = Moved(jnp.ones((), directions.dtype), still)
+
+        def step(carried, now):
+            moved, buffer = carried
+            t, direction = now
+            update, buffer = self.moved(t, moved, buffer, direction)
+            moved = _plus(moved, update)
+            return (moved, buffer), (moved.scale, update.spikes)
+
+        steps = jnp.arange(len(directions))
+        begun = (start, self.at_rest(start))
+        _, (scale, increments) = jax.lax.scan(step, begun, (steps, directions))
+        first = jnp.ones((1,), scale.dtype)
+        return Path(jnp.concatenate([first, scale]), increments)
+
+    def between_unit_directions(self) -> Self:
+        """The same where queries and spikes are over unit vectors, not per site."""
+        return self
+
+    def until(self, steps: int) -> Self:
+        """The first so many steps."""
+        return eqx.tree_at(lambda descent: descent.rates, self, self.rates[:steps])
+
+
+class Descent(AbstractDescent):
+    """The SGD of one layer. Momentum and decay that are known to be zero are None.
 
     >>> descent = Descent(jnp.array([0.1, 0.1]), momentum=jnp.array(0.5), weight_decay=jnp.array(1.0))
     >>> scale, increments = descent.path(jnp.array([1.0, 0.0]))
@@ -89,33 +141,6 @@ class Descent(eqx.Module):
             return direction
         return _plus(direction, _times(-self.weight_decay, weights))
 
-    def moved(self, t, moved: Moved, buffer, direction) -> Updated:
-        """The same of a matrix that training pulls in `direction` between the queries."""
-        nothing = jnp.zeros_like(moved.scale)
-        return self.update(t, moved, buffer, Moved(nothing, direction))
-
-    def path(self, directions: Float[Array, "steps ..."]) -> Path:
-        """Where a matrix goes that is pulled in these directions, one a step."""
-        still = jnp.zeros(directions.shape[1:], directions.dtype)
-        start = Moved(jnp.ones((), directions.dtype), still)
-
-        def step(carried, now):
-            moved, buffer = carried
-            t, direction = now
-            update, buffer = self.moved(t, moved, buffer, direction)
-            moved = _plus(moved, update)
-            return (moved, buffer), (moved.scale, update.spikes)
-
-        steps = jnp.arange(len(directions))
-        begun = (start, self.at_rest(start))
-        _, (scale, increments) = jax.lax.scan(step, begun, (steps, directions))
-        first = jnp.ones((1,), scale.dtype)
-        return Path(jnp.concatenate([first, scale]), increments)
-
-    def until(self, steps: int) -> "Descent":
-        """The first so many steps."""
-        return eqx.tree_at(lambda descent: descent.rates, self, self.rates[:steps])
-
 
 def _times(number, tree):
     return jax.tree.map(lambda leaf: number * leaf, tree)
@@ -142,12 +167,9 @@ class Optimiser(NamedTuple):
     @staticmethod
     def of(net, times: int) -> "Optimiser":
         """Of a network; a schedule is zero from its end on."""
-        rates = as_vector(net.learning_rate)
-        if jnp.ndim(net.learning_rate):
-            rates = jnp.pad(rates, (0, times - len(rates)))
         factors = () if net.layer_rates is None else net.layer_rates
         return Optimiser(
-            rates,
+            schedule(net.learning_rate, times),
             _unless_zero(net.momentum),
             _unless_zero(net.weight_decay),
             as_vector(factors),
@@ -170,6 +192,14 @@ class Optimiser(NamedTuple):
             )
             for l in range(layers)
         )
+
+
+def schedule(rates, times: int) -> Float[AnyArray, " rates"]:
+    """A rate as a vector of one, or those of each step, zero from their end on."""
+    vector = as_vector(rates)
+    if jnp.ndim(rates):
+        return jnp.pad(vector, (0, times - len(vector)))
+    return vector
 
 
 def as_vector(number) -> Float[AnyArray, " numbers"]:

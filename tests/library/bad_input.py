@@ -139,6 +139,46 @@ def of_optimiser(kind, steps, layers):
     ]
 
 
+def of_muon():
+    """The optimiser of the matrices of a DeepLinear, and what it does not have."""
+    triple = (3.0, -3.0, 1.0)
+    own = {
+        "learning_rate": (*NO_NUMBER[:4], [NAN, 0.1], [-0.1, 0.1], [[0.1, 0.1]]),
+        "momentum": (*NO_NUMBER, 1.0, 1.5),
+        "nesterov": (None, "yes", 2, 1),
+        "weight_decay": NO_NUMBER,
+        "ns_steps": (*NO_INTEGER, 101),
+        "ns_coeffs": (
+            None,
+            "a",
+            1.0,
+            (),
+            (1.0, 2.0),
+            [[1.0, 2.0]],
+            [[1.0, 2.0, 3.0], [1.0]],
+            np.zeros((0, 3)),
+            (NAN, 0.0, 0.0),
+            (1e300, 0.0, 0.0),
+            {},
+            [triple] * 4,
+        ),
+    }
+
+    def of_rates(value):
+        return network("DeepLinear", optimizer=dm.Muon(value))
+
+    def of_sharpness(value):
+        muon = dm.Muon(0.1, ns_steps=value)
+        return dm.solve(network("DeepLinear", optimizer=muon)).sharpness
+
+    return [
+        *of_function("Muon", dm.Muon, {"learning_rate": 0.1}, own),
+        *of_network("DeepLinear", "optimizer", ("muon", 1, dm.Muon, {})),
+        *at("DeepLinear", "optimizer.learning_rate", ([0.1] * 5, [0.1]), of_rates),
+        *at("DeepLinearSolution.sharpness", "optimizer", (1,), of_sharpness),
+    ]
+
+
 def of_function(entry, function, arguments, bad):
     """`function(**arguments)` with one of the arguments bad."""
     return [
@@ -305,6 +345,7 @@ def cases() -> list[Case]:
             for kind, steps, layers in (("DeepLinear", 3, 2), ("Nonlinear", 2, 3))
             for case in of_optimiser(kind, steps, layers)
         ),
+        *of_muon(),
         *(
             c
             for k in ("hidden_layers", "steps")
