@@ -32,6 +32,7 @@ from dmftlib.spectra.outliers import outliers_by_step
 from experiments import (
     deep_linear,
     dependent_spikes,
+    digits,
     nonlinear,
     ntk,
     optimisers,
@@ -344,6 +345,10 @@ def of_sgd(size: int) -> list[pd.DataFrame]:
     ]
 
 
+def of_chapter_5(size: int) -> list[pd.DataFrame]:
+    return [digits.simulated(digits.network(), size)[digits.JUDGED]]
+
+
 def of_chapter_7(size: int) -> list[pd.DataFrame]:
     together = averaged()
     return [nonlinear.simulated(name, size, together[name]) for name in together]
@@ -362,6 +367,7 @@ SMALLEST = dict(
         deep_linear,
         lambda size: [trained(name, size) for name in deep_linear.NETWORKS],
     ),
+    digits=(digits, of_chapter_5),
     nonlinear=(nonlinear, of_chapter_7),
 )
 
@@ -421,6 +427,7 @@ def several_sizes() -> Iterator[Table]:
     stored = protocol.load("theories")
     chapters = dict(
         dependent_spikes=3,
+        digits=5,
         deep_linear=6,
         nonlinear=7,
         near_edge=7,
@@ -436,6 +443,7 @@ def several_sizes() -> Iterator[Table]:
         sgd=noisy,
         near_edge=close,
         escape_half=escaped,
+        digits=partial(sampled, "digits"),
         nonlinear=partial(sampled, "nonlinear"),
         optimisers=partial(sampled, "optimisers"),
         losses=partial(sampled, "losses"),
@@ -518,22 +526,11 @@ def reports() -> pd.DataFrame:
                 judge = partial(judged, said=said)
                 row["seen_from"] = protocol.seen_from(table.means, judge)
             rows.append(row)
-    row = dict(chapter=5, table="digits", which="theory")
-    rows.append(row | line_alone("digits"))
     for chapter, name, found in one_size():
         row = dict(chapter=chapter, table=name, which="theory")
         row |= protocol.report(found)._asdict()
         rows.append(row | dict(least_freedom=found.freedom.min()))
     return pd.DataFrame(rows).sort_values("chapter", kind="stable", ignore_index=True)
-
-
-def line_alone(name: str) -> dict:
-    """Of a table whose theory is in its chapter: how straight its lines are."""
-    means = protocol.load(name)
-    nothing = dict.fromkeys(means.quantity.unique(), 0.0)
-    found = protocol.judge(means, nothing)
-    whole = protocol.report(found)._asdict()
-    return {key: value for key, value in whole.items() if key.startswith("bend")}
 
 
 # ---------------------------------------------------------------- chapter 11

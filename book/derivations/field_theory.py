@@ -5,13 +5,18 @@ Where the activation is the identity every vector is a combination of innovation
 `gradient_descent.Matrix` answers with noise and echoes. `Training` follows the box of
 the chapter line by line, in the same order, and knows of nothing else. The library
 draws neurons and knows no responses.
+
+Chapter 7: the spikes of one step, by differentiating the loss in the raw weights, and
+with them the trained matrix between its own questions.
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import sympy as sp
-from sympy import Symbol, symbols
+from sympy import Matrix as Table
+from sympy import Symbol, sqrt, symbols
 
 import dmftlib as dm
 
@@ -155,7 +160,86 @@ def expression(polynomial):
     )
 
 
-# ---------------------------------------------------------------- contract
+# ---------------------------------------------------------------- the spikes of a step
+
+
+class RawNetwork(NamedTuple):
+    """A network of two hidden layers with two neurons each, in its raw weights: vectors
+    are columns, one for each sample.
+    """
+
+    weights: tuple[Table, Table, Table]  # W^0, W^1 and w, a row for each output
+    fields: tuple[Table, Table]  # h^1, h^2
+    residuals: Table
+    loss: sp.Expr  # half the squared residuals, over the samples
+    rate: sp.Expr  # of the raw weights
+
+    @classmethod
+    def of(cls, phi, inputs, targets, width, samples):
+        """By its definition; `width` and `samples`, N and P, may stay letters."""
+        D = inputs.shape[0]
+        W0 = Table(2, D, symbols(f"U_:2:{D}", real=True))
+        W1 = Table(2, 2, symbols("W_:2:2", real=True))
+        w = Table(targets.shape[0], 2, symbols(f"w_:{targets.shape[0]}:2", real=True))
+        h1 = W0 * inputs / sqrt(D)
+        h2 = W1 * h1.applyfunc(phi) / sqrt(width)
+        residuals = targets - w * h2.applyfunc(phi) / (gamma0 * width)
+        loss = sum(Delta**2 for Delta in residuals) / (2 * samples)
+        return cls((W0, W1, w), (h1, h2), residuals, loss, eta * gamma0**2 * width)
+
+    def added(self, weights):
+        """What one step of gradient descent adds to a matrix of raw weights."""
+        return weights.applyfunc(lambda entry: -self.rate * sp.diff(self.loss, entry))
+
+
+def spike_strength():
+    """What a step adds to W^1/sqrt(N) for one sample and one output, divided by Delta
+    g^2 phi(h^1)^T/N: the same number in every entry, for any activation.
+
+    The loss is a sum over samples and outputs, and so is what a step adds.
+    """
+    phi, x = sp.Function("phi"), Symbol("x", real=True)
+    N, P = symbols("N P", positive=True)
+    net = RawNetwork.of(phi, Table([x]), Table([Symbol("y")]), N, P)
+    (_, W1, w), (h1, h2) = net.weights, net.fields
+    slopes = h2.applyfunc(lambda h: phi(x).diff(x).subs(x, h))
+    g2 = slopes.multiply_elementwise(w.T)
+    spike = net.residuals[0] * g2 * h1.applyfunc(phi).T / N
+    over_spike = spike.applyfunc(lambda entry: 1 / entry)
+    ratios = (net.added(W1) / sqrt(N)).multiply_elementwise(over_spike)
+    (strength,) = set(ratios.applyfunc(sp.simplify))
+    return strength
+
+
+ASKED = [(1, 0, 0), (1, 1, 1)]  # (step, sample, output) of two backward questions
+
+
+@functools.cache
+def trained_matrix():
+    """g^T W^1(2)/sqrt(N) h / N for the backward questions in ASKED and all forward
+    ones: M0 with noise and echoes, and the spikes of two steps.
+    """
+    training = Training(hidden_layers=2, steps=2)
+    past, average = training.past[:2], training.world.average
+    strength = spike_strength().subs(Symbol("P", positive=True), len(TARGETS))
+    elements = []
+    for step, sample, output in ASKED:
+        g = past[step][2][1][sample][output]
+        for h in [field for _, fields, _ in past for field in fields[0]]:
+            of_start = average(g, training.matrices[0].forward(h))
+            of_spikes = sum(
+                residuals[s][k]
+                * average(g, gradients[1][s][k])
+                * average(fields[0][s], h)
+                for residuals, fields, gradients in past
+                for s in range(2)
+                for k in range(2)
+            )
+            elements.append(expression(of_start) + strength * expression(of_spikes))
+    return Table(elements)
+
+
+# ---------------------------------------------------------------- contracts
 
 
 def _inputs(rho_):
@@ -205,9 +289,30 @@ def two_steps():
     )
 
 
+def _matrix_between_questions(rho_, sigma_, gamma0_, eta_):
+    """The same elements of the matrix after two steps: the history has its directions."""
+    solution = dm.solve(
+        dm.Nonlinear(
+            inputs=_inputs(rho_),
+            targets=np.array(TARGETS, float),
+            hidden_layers=2,
+            activation="linear",
+            init_variance=sigma_**2,
+            gamma0=gamma0_,
+            learning_rate=eta_,
+            steps=2,
+        ),
+        samples=256,
+    )
+    history = solution.weight_history(1, tolerance=1e-9)
+    trained = history.core + history.spikes[2]
+    asked = [(2 * step + sample) * 2 + output for step, sample, output in ASKED]
+    return history.left_queries[:, asked].T @ trained @ history.right_queries
+
+
 BESIDES = "the fifty lines of NumPy and simulated networks of Chapter 5; the library knows no responses"
 
-CONTRACTS = [
+CONTRACTS_5 = [
     Contract(
         "eq-whole-theory",
         two_steps(),
@@ -219,3 +324,16 @@ CONTRACTS = [
         besides=BESIDES,
     ),
 ]
+CONTRACTS_7 = [
+    Contract(
+        "eq-spike-sum",
+        trained_matrix(),
+        (rho, sigma, gamma0, eta),
+        _matrix_between_questions,
+        _draw,
+        1e-8,
+        standing="derived",
+        besides="all tests of outliers of nonlinear networks (`experiments/nonlinear.py`)",
+    ),
+]
+CONTRACTS = CONTRACTS_5 + CONTRACTS_7

@@ -591,6 +591,64 @@ def _(at):
     return [at.meaning(names, defines=("S",))]
 
 
+def _trained_by_sympy(module, rng, eta, gamma0, steps):
+    """M0, the raw W^1 after so many steps, and what was there before each of them: of a
+    small network that descends the derivative of its loss.
+    """
+
+    def phi(h):
+        return sp.erf(h / sp.sqrt(2))
+
+    data = [sp.Matrix(rng.standard_normal((2, 2))) for _ in "xy"]
+    net = module.RawNetwork.of(phi, *data, width=2, samples=2)
+    letters = [each for part in net.weights for each in part]
+    scales = {module.eta: eta, module.gamma0: gamma0}
+    wanted = [*map(net.added, net.weights), net.residuals, *net.fields]
+    of_weights = sp.lambdify(letters, [part.subs(scales) for part in wanted], "scipy")
+    weights = [rng.standard_normal((2, 2)) for _ in range(3)]
+    start, past = weights[1] / np.sqrt(2), []
+    for _ in range(steps):
+        *added, Delta, h1, h2 = of_weights(*np.ravel(weights))
+        slopes = np.sqrt(2 / np.pi) * np.exp(-(h2**2) / 2)
+        past.append((Delta, slopes, weights[2], h1))
+        weights = [old + new for old, new in zip(weights, added, strict=True)]
+    return start, weights[1], past
+
+
+@of("eq-spike-sum")
+def _(at):
+    rng = np.random.default_rng(5)
+    t, eta, gamma0 = 3, at[r"\eta"], at[r"\gamma_{0}"]
+    start, trained, past = _trained_by_sympy(at.module, rng, eta, gamma0, t)
+    asked = {"s": 0, "k": 0, r"\mu": 0}
+
+    def gradient(above, below, s):
+        (sample, output), (_, slopes, w, _) = below, past[s]
+        return {2: slopes[:, sample] * w[output]}[above[0]][:, None]
+
+    names = asked | {
+        "t": t,
+        "N": 2,
+        "P": 2,
+        "M_0": start,
+        "W": Indexed(lambda above, below: np.nan),
+        "W()": lambda above, below, when: {(1, t): trained}[above[0], when],
+        r"\Delta": Indexed(lambda above, below: np.nan),
+        r"\Delta()": lambda _, below, s: past[s][0][below[1], below[0]],
+        "g": Indexed(lambda above, below: np.nan),
+        "g()": gradient,
+        "h": Indexed(lambda above, below: np.nan),
+        "h()": lambda above, below, s: {1: past[s][3]}[above[0]][:, below[0]][:, None],
+        r"\phi": lambda h: special.erf(h / np.sqrt(2)),
+    }
+    both = [{r"\mu": sample, "k": output} for sample in (0, 1) for output in (0, 1)]
+    sums = {
+        "s<t": lambda n: [{"s": s} for s in range(n["t"])],
+        r"\mu,k": lambda n: both,
+    }
+    return [at.meaning(names, sums=sums)]
+
+
 @of("eq-first-step-outlier")
 def _(at):
     return [at.meaning({"s": at.list[0]}, defines=(r"\theta", r"\Phi", "G"))]
