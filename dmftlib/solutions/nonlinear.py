@@ -611,21 +611,17 @@ def _fitted(
     up to the most. The first of them, which may have been done, finds out how much that
     is.
     """
-    if pilot is None:
-        pilot = train(size, seeds[:1])
-    while True:
-        larger = _larger(pilot, size, most)
-        if larger == size:
-            break
-        size = larger
-        pilot = train(size, seeds[:1])
+    one = train(size, seeds[:1]) if pilot is None else pilot
+    larger = _larger(one, size, most)
+    if larger != size:
+        return _fitted(train, seeds, larger, most)
     if len(seeds) == 1:
-        return _Trained(pilot, size)
+        return _Trained(one, size)
     rest = train(size, seeds[1:])
     larger = _larger(rest, size, most)
-    if larger == size:
-        return _Trained(_joined(pilot, rest), size)
-    return _fitted(train, seeds, larger, most)
+    if larger != size:
+        return _fitted(train, seeds, larger, most)
+    return _Trained(_joined(one, rest), size)
 
 
 def _as_fine_as_fits(train: Callable, seed: tuple, rank: int, most: _Size) -> _Trained:
