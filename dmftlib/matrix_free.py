@@ -17,7 +17,7 @@ from .networks import Nonlinear
 from .simulations.nonlinear import NonlinearSimulation
 from .spectra.outliers import outliers_by_step
 from .training import nonlinear
-from .training.sites import rounded
+from .training.sites import at_once, rounded
 
 # the width of the network that tells how many directions a wider one will need
 _PILOT = 8192
@@ -98,7 +98,8 @@ class _Networks:
         if small < self.width:
             # as much room as the pilot has used, and a little more
             used = np.append(np.max(trained.ranks, initial=1), trained.used)
-            room = tuple(rounded(int(1.05 * n)) for n in used)
+            few = at_once(nonlinear.asked_together(self.net, each_output=True))
+            room = tuple(rounded(int(1.05 * n), few) for n in used)
             trained = self.run(0, room)
         for number in range(seeds):
             if number > 0:

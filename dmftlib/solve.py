@@ -72,7 +72,7 @@ def solve(net, throw=True, **options) -> AbstractSolution:
     """Solve the theory of a network in the limit in which its dimensions are large.
 
     DeepLinear   capacity=None: see `solve_deep_linear`
-    Nonlinear    samples=None (4000), seed=0, batches=4, rank=None, accuracy=None,
+    Nonlinear    samples=None (4000 or more), seed=0, batches=4, rank=None, accuracy=None,
                  form="conditioning": see `solve_nonlinear`
     WideOutput   no options
 

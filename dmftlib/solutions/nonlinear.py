@@ -3,9 +3,11 @@
 """
 
 import contextlib
+import dataclasses
 import functools
 import math
 import operator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -27,6 +29,12 @@ from ..training.descent import Descent
 from .base import AbstractHistorySolution, Outcome
 
 _SAMPLES = 4000
+_MOST_SITES = 2**16  # of a batch, unless asked for
+_FINEST = 1e-4  # of the largest query: smaller directions are dropped
+_MANY_QUERIES = 1024  # that a matrix may be asked before coarser tolerances are tried
+_KEPT_NUMBERS = 2**22  # of the kernels with output indices of a batch
+_COARSE = (5e-2, 1e-2, 1e-3)
+_SITES_OF_MANY = 4096  # of a batch
 _LEADING = 1e-3  # queries smaller than that, relative to the largest, are left out
 
 
@@ -84,6 +92,8 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
     rank: int = eqx.field(static=True)
     form: str = eqx.field(static=True)
     accuracy: float | None = eqx.field(static=True)
+    each_output: bool = eqx.field(static=True)  # has asked backward queries of its own
+    tolerance: float = eqx.field(static=True)  # directions below this share are dropped
 
     @property
     def batches(self) -> int:
@@ -142,8 +152,39 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         return self.trajectory.feature_kernels[self._space(l)].mean(0)
 
     def gradient_kernel(self, l: int):
-        """<g^l_{mu k} g^l_{nu j}>, l = 1 ... L: (steps+1, P, K, P, K)."""
-        return self.trajectory.gradient_kernels[self._space(l)].mean(0)
+        """<g^l_{mu k} g^l_{nu j}>, l = 1 ... L: (steps+1, P, K, P, K).
+
+        With several outputs they are made when they are first asked for, in a second
+        training with the same random numbers: the first asks a matrix once for a
+        sample, this one for every output of it.
+        """
+        space = self._space(l)
+        if self.each_output:
+            return self.trajectory.gradient_kernels[space].mean(0)
+        kernels = [
+            _output_kernels(self.net, self.sites, self.tolerance, seed)[space]
+            for seed in self.trajectory.seeds
+        ]
+        return jnp.stack(kernels).mean(0)
+
+    @property
+    def _of_each_output(self) -> "NonlinearSolution":
+        """This solution, or another with the same random numbers in which every output
+        asks its own backward queries.
+        """
+        if self.each_output:
+            return self
+        trained = _with_outputs(
+            self.net, self.sites, self.tolerance, self.trajectory.seeds
+        )
+        return dataclasses.replace(
+            self,
+            trajectory=trained.trajectory,
+            sites=trained.size.sites,
+            rank=trained.size.rank,
+            each_output=True,
+            tolerance=trained.size.tolerance,
+        )
 
     def fields(self, l: int, step: int) -> Fields:
         """Draws of h^l and z^l, l = 1 ... L, at a step: the law of a single neuron, for
@@ -163,6 +204,8 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         step = _checks.integer("step", step, 0, self.net.steps)
         _checks.choice("form", self.form, ("conditioning",))
         _checks.concrete("net", self.net)
+        if not self.each_output:
+            return self._of_each_output.fields(l, step)
         room = nonlinear.room_for(self.net, self.rank, self.sites)
         made = functools.partial(
             nonlinear.fields,
@@ -171,6 +214,7 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
             step=step,
             sites=self.sites,
             room=room,
+            tolerance=self.tolerance,
         )
         found = _side_by_side(made, self.net, self.trajectory.seeds)
 
@@ -191,6 +235,8 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         """
         space = self._space(l)
         self._room_for_two_time()
+        if not self.each_output:
+            return self._of_each_output.two_time(l)
         layers = self.trajectory.layers
         top = space == self.net.hidden_layers - 1
         bottom = space == 0
@@ -214,7 +260,12 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
             return _Ends(features, gradients)
         room = nonlinear.room_for(self.net, self.rank, self.sites)
         train = functools.partial(
-            nonlinear.train, self.net, sites=self.sites, room=room, two_time=True
+            nonlinear.train,
+            self.net,
+            sites=self.sites,
+            room=room,
+            tolerance=self.tolerance,
+            two_time=True,
         )
         again = _side_by_side(train, self.net, self.trajectory.seeds)
         return _Ends(again.top_features, again.bottom_gradients)
@@ -237,7 +288,7 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         activation. Where queries are linearly dependent only sums of responses have a
         meaning; these are the smallest.
         """
-        measured = self._layer(layer)
+        measured = self._of_each_output._layer(layer)
         B, A = jax.vmap(lambda measured: measured.responses())(measured)
         return self._dead(B.mean(0), 3), self._dead(A.mean(0), 2)
 
@@ -307,16 +358,18 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         step: int | None = None,
         max_outliers: int | None = None,
         independent: bool = False,
-        tolerance: float = _LEADING,
+        tolerance: float | None = None,
     ) -> Outliers:
         """Outliers of W^layer / sqrt(N), and their overlaps with the queries of the
         updates.
 
-        Left with g_{mu k}(s), index (s P + mu) K + k, right with phi(h_mu(s)), index s
-        P + mu, s = 0 ... steps-1. At one step, values (k,); without `step` at all of
+        Left with g_mu(s) = sum_k Delta_{mu k}(s) g_{mu k}(s), right with phi(h_mu(s)),
+        index s P + mu, s = 0 ... steps-1; in the response form left with g_{mu k}(s),
+        index (s P + mu) K + k. At one step, values (k,); without `step` at all of
         them, (steps+1, k), padded with NaN. `max_outliers` sets k and has to be given
         under `jit`. Directions of less than `tolerance` of the largest among the
-        queries are left out. With `independent` the spikes are wrongly taken as
+        queries are left out: 0.001 if not given, or what training has dropped already
+        (`stats`). With `independent` the spikes are wrongly taken as
         independent of the initial weights, to be compared with.
         """
         step = self._step(step)
@@ -324,13 +377,17 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         history = history.independent() if independent else history
         return self._outliers(history, step, max_outliers)
 
-    def weight_history(self, layer: int, tolerance: float = _LEADING) -> WeightHistory:
+    def weight_history(
+        self, layer: int, tolerance: float | None = None
+    ) -> WeightHistory:
         """What level 2 needs to know of W^layer, from all batches; queries as in
         `outliers`.
         """
         measured = self._layer(layer)
         if self.form == "conditioning" and self._has_diverged:
             measured = measured.until(int(self.finite_steps))
+        if tolerance is None:
+            tolerance = max(_LEADING, self.tolerance)
         if self.form == "conditioning":
             return WeightHistory.from_moments(measured, tolerance)
         return jax.tree.map(lambda x: x.mean(0), measured).history(tolerance)
@@ -361,12 +418,10 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         size.
         """
         count = -(-_checks.integer("samples", samples, 1) // self.sites)
-        added = _batches(
-            self.net, self.form, self.sites, self.rank, self.seed, self.batches, count
-        )
-        joined = jax.tree.map(
-            lambda *x: _numbers(x).concatenate(x), self.trajectory, added
-        )
+        seeds = [(self.seed, b) for b in range(self.batches, self.batches + count)]
+        size = _Size(self.sites, self.rank, self.tolerance)
+        added = _batches(self.net, self.form, size, seeds, self.each_output)
+        joined = _joined(self.trajectory, added)
         return eqx.tree_at(lambda s: s.trajectory, self, joined)
 
     @property
@@ -415,8 +470,9 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
     @property
     def stats(self) -> dict:
         """Samples, batches, the largest standard error of the predictions, the rank of
-        the query histories of each layer (backward, forward), the room there was, and
-        the sizes of the bases.
+        the query histories of each layer (backward, forward), the room there was, the
+        share of the largest query below which a direction was dropped, and the sizes of
+        the bases.
         """
         error = self.standard_error("predictions")
         return dict(
@@ -425,6 +481,7 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
             standard_error=float(jnp.max(error)),
             ranks=np.asarray(self.trajectory.ranks.max(0)),
             rank_cap=self.rank,
+            tolerance=self.tolerance,
             directions=np.asarray(self.trajectory.used.max(0)),
         )
 
@@ -458,8 +515,9 @@ def solve_nonlinear(
 
     samples    sites in all, roughly: in `batches` independent batches, from which the
                standard errors come, each of a power of two, as quasi-random numbers
-               like it. 4000 if not given, and fewer of a linear network, which is exact
-               with as many as hold its directions
+               like it. If not given, 4000, and as many more as the directions of the
+               queries ask for: the first batch tells. Fewer of a linear network, which
+               is exact with as many as hold its directions
     rank       room for the directions of the queries of each matrix; if not given, it
                grows until nothing is dropped
     accuracy   the standard error of the predictions above which `status` reports too
@@ -485,37 +543,180 @@ def solve_nonlinear(
         _checks.fail("samples", asked, f"at least 16 for each of the {batches} batches")
     if accuracy is not None:
         _checks.positive("accuracy", accuracy)
-    most, room = nonlinear.rank_guess(net)
+    each_output = form == "response" or net.targets.shape[1] == 1
+    most, room = nonlinear.rank_guess(net, each_output)
     if rank is not None:
         room = min(_checks.integer("rank", rank, 1), most)
+        most = room
     fewest = samples is None and form == "conditioning" and net.activation == Linear
-    while True:
-        sites = _sites(net, asked / batches, room, fewest)
-        trajectory = _batches(net, form, sites, room, seed, 0, batches)
-        solution = NonlinearSolution(net, trajectory, sites, seed, room, form, accuracy)
-        given = rank is not None or not _checks.is_concrete(trajectory.full)
-        if given or not bool(trajectory.full.any()) or room == most:
-            return solution
-        room = min(2 * room, most)
+    seeds = [(seed, b) for b in range(batches)]
+    train = functools.partial(_batches, net, form, each_output=each_output)
+    sites = _sites(net, asked / batches, room, fewest, each_output)
+    size = _Size(sites, room, _FINEST)
+    given = samples is not None or form == "response"
+    most = _Size(sites if given else _MOST_SITES, most, _FINEST)
+    concrete = _checks.is_concrete(net)
+    pilot = None
+    if not given and rank is None and concrete and most.rank > _MANY_QUERIES:
+        first = _as_fine_as_fits(train, seeds[0], room, most)
+        size, pilot = first.size, first.trajectory
+    trained = _fitted(train, seeds, size, most, pilot)
+    return NonlinearSolution(
+        net,
+        trained.trajectory,
+        trained.size.sites,
+        seed,
+        trained.size.rank,
+        form,
+        accuracy,
+        each_output,
+        trained.size.tolerance,
+    )
 
 
-def _sites(net, number: float, room: int, fewest: bool) -> int:
+def _sites(net, number: float, room: int, fewest: bool, each_output: bool) -> int:
     """Sites of a batch: a power of two, roughly that number or, if fewer are enough, as
     many as hold all directions.
     """
     sites = 2 ** round(np.log2(number))
     if not fewest:
         return sites
-    directions = max(nonlinear.room_for(net, room, sites))
+    directions = max(nonlinear.room_for(net, room, sites, each_output))
     return min(sites, 2 ** math.ceil(np.log2(2 * directions)))
 
 
-def _batches(net, form, sites, rank, seed, first, count):
-    """Trajectories number first ... first+count-1 of a seed, stacked."""
-    room = nonlinear.room_for(net, rank, sites)
+class _Size(NamedTuple):
+    """Of a batch: its sites, the room for the directions of each matrix, and the share
+    of the largest query below which a direction is dropped.
+    """
+
+    sites: int
+    rank: int
+    tolerance: float
+
+
+class _Trained(NamedTuple):
+    """Batches side by side, and the size of each."""
+
+    trajectory: nonlinear.Trajectory
+    size: _Size
+
+
+def _fitted(
+    train: Callable,
+    seeds: list,
+    size: _Size,
+    most: _Size,
+    pilot: nonlinear.Trajectory | None = None,
+) -> _Trained:
+    """train(size, seeds), with as much room and as many sites as their directions need,
+    up to the most. The first of them, which may have been done, finds out how much that
+    is.
+    """
+    one = train(size, seeds[:1]) if pilot is None else pilot
+    larger = _larger(one, size, most)
+    if larger != size:
+        return _fitted(train, seeds, larger, most)
+    if len(seeds) == 1:
+        return _Trained(one, size)
+    rest = train(size, seeds[1:])
+    larger = _larger(rest, size, most)
+    if larger != size:
+        return _fitted(train, seeds, larger, most)
+    return _Trained(_joined(one, rest), size)
+
+
+def _as_fine_as_fits(train: Callable, seed: tuple, rank: int, most: _Size) -> _Trained:
+    """A batch of many queries. A coarse tolerance is tried first, and a
+    finer one while there is room for several times as many directions.
+    """
+    size = _Size(_SITES_OF_MANY, rank, _COARSE[0])
+    trained = _fitted(train, [seed], size, most)
+    for finer in _COARSE[1:]:
+        if 8 * trained.trajectory.used.max() > trained.size.sites:
+            break
+        size = trained.size._replace(tolerance=finer)
+        trained = _fitted(train, [seed], size, most)
+    return trained
+
+
+def _larger(trained: nonlinear.Trajectory, size: _Size, most: _Size) -> _Size:
+    """The size with which more of the directions find room; itself if all have."""
+    if not _checks.is_concrete(trained.full):
+        return size
+    sites, rank, tolerance = size
+    if bool(trained.full.any()):
+        rank = min(2 * rank, most.rank)
+    if 2 * trained.used.max() > sites:
+        sites = min(2 * sites, most.sites)
+    return _Size(sites, rank, tolerance)
+
+
+def _joined(*trajectories):
+    """Batches one after the other."""
+    return jax.tree.map(lambda *x: _numbers(x).concatenate(x), *trajectories)
+
+
+def _with_outputs(
+    net: Nonlinear, sites: int, tolerance: float, seeds: list
+) -> _Trained:
+    """Trained anew, so that every output has asked its own backward queries."""
+    most, room = nonlinear.rank_guess(net, each_output=True)
+    train = functools.partial(_batches, net, "conditioning", each_output=True)
+    size = _Size(sites, room, tolerance)
+    return _fitted(train, seeds, size, _Size(_MOST_SITES, most, tolerance))
+
+
+class _Same:
+    """A network as a key: equal to another if it is made of the same arrays."""
+
+    def __init__(self, net: Nonlinear):
+        self.net = net
+        self.parts = jax.tree.leaves(net)
+
+    def __hash__(self):
+        return hash(tuple(map(id, self.parts)))
+
+    def __eq__(self, other):
+        if jax.tree.structure(self.net) != jax.tree.structure(other.net):
+            return False
+        return all(a is b for a, b in zip(self.parts, other.parts, strict=True))
+
+
+def _kernels(net: Nonlinear, sites: int, tolerance: float, seed: tuple) -> tuple:
+    trained = _with_outputs(net, sites, tolerance, [seed]).trajectory
+    return tuple(kernels[0] for kernels in trained.gradient_kernels)
+
+
+@functools.lru_cache(maxsize=16)
+def _kept_kernels(net: _Same, sites: int, tolerance: float, seed: tuple) -> tuple:
+    return _kernels(net.net, sites, tolerance, seed)
+
+
+def _output_kernels(net: Nonlinear, sites: int, tolerance: float, seed: tuple) -> tuple:
+    """L of (steps+1, P, K, P, K), of one batch; kept for the next who asks, unless
+    they are large.
+    """
+    numbers = net.hidden_layers * (net.steps + 1) * net.targets.size**2
+    if numbers > _KEPT_NUMBERS or not _checks.is_concrete(net):
+        return _kernels(net, sites, tolerance, seed)
+    return _kept_kernels(_Same(net), sites, tolerance, seed)
+
+
+def _batches(net, form, size: _Size, seeds: list, each_output: bool):
+    """Trajectories of these seeds, stacked."""
+    sites, rank, tolerance = size
+    room = nonlinear.room_for(net, rank, sites, each_output)
     if form == "conditioning":
-        needed = nonlinear.memory(net, room, sites, count)
-        train = functools.partial(nonlinear.train, net, sites=sites, room=room)
+        needed = nonlinear.memory(net, room, sites, len(seeds), each_output)
+        train = functools.partial(
+            nonlinear.train,
+            net,
+            sites=sites,
+            room=room,
+            tolerance=tolerance,
+            each_output=each_output,
+        )
     else:
         needed = response.memory(net, sites)
         train = functools.partial(response.train, net, sites=sites)
@@ -525,7 +726,6 @@ def _batches(net, form, sites, rank, seed, first, count):
         needed,
         "more batches, fewer inputs or steps, a smaller rank",
     )
-    seeds = [(seed, b) for b in range(first, first + count)]
     return _side_by_side(train, net, seeds)
 
 

@@ -10,7 +10,9 @@ stochastic process, and S of them are a sample. Each step makes the queries
                h^1_mu by kappa sum_nu Delta_nu (x_mu . x_nu / D) g^1_nu,    kappa = gamma0 / P
 
 in causal order, and `queries` answers them. Plain descent adds the rate times these
-directions, `descent` says what other optimisers make of them. w, Delta and g carry an output index.
+directions, `descent` says what other optimisers make of them. w, Delta and g carry an output index;
+training needs of them sum_k Delta_k g_k alone, which a sample asks once: g^L_mu = phi'(h^L_mu) sum_k Delta_mu k w_k,
+and kappa without Delta. Kernels with output indices need the queries of each output (`each_output`).
 Delta = -d loss/d f is all that training sees of the loss: y - f for the squared one.
 Exact at any step size: there is no gradient flow and no fixed point to iterate.
 """
@@ -39,7 +41,7 @@ from .descent import Descent, Optimiser, as_vector
 from .forward_mode import apart, carried_forward, join, lengths
 from .nonlinear_step import Network, Queries, Random, State, kernel
 from .queries import Matrix
-from .sites import AHEAD, FEW, Source, Space, grow, rounded
+from .sites import Source, Space, at_once, grow, ready, rounded
 from .steps import empty_rows, head, padded, recorded, shelf
 
 _FEW_DIRECTIONS = 64
@@ -52,10 +54,11 @@ class Trajectory(eqx.Module):
 
     predictions: Float[AnyArray, "times inputs K"]  # training inputs first
     feature_kernels: tuple  # L of (times, P, P), <phi(h^l) phi(h^l)>
-    gradient_kernels: tuple  # L of (times, P, K, P, K), <g^l g^l>
+    # L of (times, P, J, P, J), <g^l g^l>: J = K outputs if each asks, and else 1
+    gradient_kernels: tuple
     layers: tuple  # Moments of M_1 ... M_{L-1}
     # if asked for, (times, P, times, P), <phi(h^L(s)) phi(h^L(t))>, and
-    # (times, P, K, times, P, K), <g^1(s) g^1(t)>
+    # (times, P, J, times, P, J), <g^1(s) g^1(t)>
     top_features: AnyArray | None
     bottom_gradients: AnyArray | None
     finite_steps: Int[AnyArray, ""]
@@ -70,16 +73,24 @@ class Trajectory(eqx.Module):
         return [] if self.seed is None else [*map(tuple, self.seed)]
 
 
-def rank_guess(net: Nonlinear) -> tuple[int, int]:
+def asked_together(net: Nonlinear, each_output: bool) -> int:
+    """The queries that a matrix is asked at once, forward or backward."""
+    P, K = net.targets.shape
+    forward = P + len(net.test_inputs)
+    return max(forward, P * K) if each_output else forward
+
+
+def rank_guess(net: Nonlinear, each_output: bool = True) -> tuple[int, int]:
     """The largest number of directions that the queries of a matrix can have, and about
     how many they will.
     """
-    P, K = net.targets.shape
-    most = (net.steps + 1) * max(len(net.inputs) + len(net.test_inputs), P * K)
+    most = (net.steps + 1) * asked_together(net, each_output)
     return most, min(most, math.ceil(16 * math.sqrt(most)))
 
 
-def room_for(net: Nonlinear, rank: int, sites: int) -> tuple[int, ...]:
+def room_for(
+    net: Nonlinear, rank: int, sites: int, each_output: bool = True
+) -> tuple[int, ...]:
     """Rows of the query bases, and of the bases of the L spaces, for matrices with
     `rank` queries on each side.
     """
@@ -90,7 +101,8 @@ def room_for(net: Nonlinear, rank: int, sites: int) -> tuple[int, ...]:
     spaces = [
         min(start[l] + 2 * rank * ((l > 0) + (l < L - 1)), sites) for l in range(L)
     ]
-    return tuple(map(rounded, (rank, *spaces)))
+    few = at_once(asked_together(net, each_output))
+    return tuple(rounded(rows, few) for rows in (rank, *spaces))
 
 
 def shapes(room: tuple[int, ...]) -> tuple[int, ...]:
@@ -101,11 +113,18 @@ def shapes(room: tuple[int, ...]) -> tuple[int, ...]:
     return room if room[0] > _FEW_DIRECTIONS else tuple(map(shelf, room))
 
 
-def memory(net: Nonlinear, room: tuple[int, ...], sites: int, batches: int = 1) -> int:
+def memory(
+    net: Nonlinear,
+    room: tuple[int, ...],
+    sites: int,
+    batches: int = 1,
+    each_output: bool = True,
+) -> int:
     """Bytes that `train` needs in double precision and without `two_time`, roughly: one
     sample as it trains, and the trajectories of all of them.
     """
     P, K = net.targets.shape
+    K = K if each_output else 1
     L = net.hidden_layers
     times = padded(net.steps + 1)
     queries, *spaces = shapes(room)
@@ -140,6 +159,7 @@ def train(
     matched=True,
     two_time=False,
     dtype="float64",
+    each_output=True,
 ) -> Trajectory:
     """One sample of `sites` sites, trained.
 
@@ -149,6 +169,8 @@ def train(
     matched    fresh vectors of exact moments from a scrambled Sobol sequence, for the
                limit (`sites` should be a power of 2); otherwise the networks of width
                `sites` themselves
+    each_output
+               False: a sample asks once, whatever the number of outputs
     two_time   also the kernels between different times of phi(h^L) and g^1, of
                (steps P)^2 numbers
 
@@ -157,7 +179,7 @@ def train(
     with respect to the data are refused.
     """
     size, data, numbers = _problem(
-        net, seed, sites, room, tolerance, matched, two_time, dtype
+        net, seed, sites, room, tolerance, matched, two_time, dtype, each_output
     )
     trajectory = _until(_train(size, data, numbers), net.steps, room[0])
     return with_seed(trajectory, seed)
@@ -171,12 +193,19 @@ class Fields(eqx.Module):
 
 
 def fields(
-    net: Nonlinear, seed, l: int, step: int, *, sites: int, room: tuple[int, ...]
+    net: Nonlinear,
+    seed,
+    l: int,
+    step: int,
+    *,
+    sites: int,
+    room: tuple[int, ...],
+    tolerance=1e-4,
 ) -> Fields:
     """h^l and z^l at a step of the training that `train` with the same seed does; z^L
     is the readout. They have no derivatives.
     """
-    size, data, numbers = _problem(net, seed, sites, room)
+    size, data, numbers = _problem(net, seed, sites, room, tolerance)
     return _fields(size, l - 1, data, numbers, step)
 
 
@@ -197,6 +226,7 @@ def _problem(
     matched=True,
     two_time=False,
     dtype="float64",
+    each_output=True,
 ) -> Problem:
     rng = np.random.default_rng(seed)
     key = jax.random.key(int(rng.integers(2**62)))
@@ -213,6 +243,7 @@ def _problem(
         matched,
         two_time,
         dtype,
+        each_output or net.targets.shape[1] == 1,
         net.nesterov,
         lengths(numbers),
     )
@@ -253,6 +284,7 @@ class Size:
     matched: bool
     two_time: bool
     dtype: str
+    each_output: bool
     nesterov: bool
     lengths: tuple[int, ...]  # of the vectors of `Numbers`
 
@@ -297,7 +329,9 @@ def _pools(net: Nonlinear, rng, room, size: Size) -> list:
     """Quasi-random vectors for each space, as many as can be asked for, and zeros up to
     the room that there is.
     """
-    few = len(net.inputs) + len(net.test_inputs) + net.targets.shape[1] + AHEAD
+    together = asked_together(net, size.each_output)
+    few = len(net.inputs) + len(net.test_inputs) + net.targets.shape[1]
+    few += ready(at_once(together))
     pools = []
     for l in range(size.layers):
         matrices = (l > 0) + (l < size.layers - 1)
@@ -328,6 +362,7 @@ def _begun(size: Size, data: Data, numbers) -> tuple[Network, State]:
         size.loss,
         size.tolerance,
         size.two_time,
+        size.each_output,
         _random(size, data),
         gram,
         data.targets.astype(size.dtype),
@@ -373,7 +408,9 @@ def _fields(size: Size, layer: int, data: Data, numbers, step) -> Fields:
     keys = network.random.at(step)
     state, ahead = network.forward(state, keys)
     state = network.with_readout(state, ahead.features[-1], step)
-    _, back = network.backward(state, ahead, keys)
+    nothing = jnp.zeros_like(data.targets)
+    readouts = network.pull(state.readout, nothing).readouts
+    _, back = network.backward(state, ahead, readouts, keys)
     return Fields(ahead.fields[layer], back.fields[layer])
 
 
@@ -402,15 +439,16 @@ def _start(size: Size, network: Network, x, limits) -> State:
     """The network before its first step: h^1(0) is Gaussian, nothing is known of the
     matrices.
     """
-    outputs = network.targets.shape[1]
-    at_once = max(outputs, FEW)
+    P, outputs = network.targets.shape
+    backward = P * outputs if size.each_output else P
+    few = at_once(max(len(x), backward))
     query_rows, *space_rows = size.room
     query_limit, *space_limits = limits
     constant = jnp.ones((1, size.sites), size.dtype)
     spaces = []
     for rows, limit in zip(space_rows, space_limits, strict=True):
         empty = Space.empty(
-            rows, size.sites, size.dtype, limit, fresh=True, at_once=at_once
+            rows, size.sites, size.dtype, limit, few, fresh=True, together=outputs
         )
         spaces.append(grow(empty, constant, 0.5).space)
     factor = _factor(x, network.gram)

@@ -99,14 +99,24 @@ class Forward(NamedTuple):
     asked: list  # L-1 of (inputs, r)
 
 
+class Pull(NamedTuple):
+    """What the loss makes of the outputs: training moves by sum_j strengths_mu j times
+    phi'(h^L_mu) readouts_mu j. Either j counts the outputs, or there is one j only, and
+    its readout is contracted with the residual.
+    """
+
+    readouts: Float[Array, "P J S"]
+    strengths: Float[Array, "P J"]
+
+
 class Backward(NamedTuple):
     """z^l and g^l = phi'(h^l) z^l, l = 1 ... L, and the queries over the directions of
     the matrices.
     """
 
-    fields: list  # (P, K, S)
-    gradients: list  # (P, K, S)
-    asked: list  # L-1 of (P K, r)
+    fields: list  # (P, J, S)
+    gradients: list  # (P, J, S)
+    asked: list  # L-1 of (P, J, r)
 
 
 class Record(NamedTuple):
@@ -114,15 +124,15 @@ class Record(NamedTuple):
 
     predictions: Float[Array, "inputs K"]
     feature_kernels: tuple  # L of (P, P)
-    gradient_kernels: tuple  # L of (P, K, P, K)
+    gradient_kernels: tuple  # L of (P, J, P, J)
 
 
 class Queries(NamedTuple):
     """What is kept of the queries of a step, and how strongly they pull."""
 
-    left: tuple  # L-1 of (P, K, r)
+    left: tuple  # L-1 of (P, J, r)
     right: tuple  # L-1 of (P, r)
-    rates: Float[Array, "P K"]
+    rates: Float[Array, "P J"]
     ranks: Int[Array, "matrices 2"]
 
 
@@ -130,7 +140,7 @@ class Kept(NamedTuple):
     """Fields whose kernels between different times are asked for."""
 
     top_features: Float[Array, "P S"]
-    bottom_gradients: Float[Array, "P K S"]
+    bottom_gradients: Float[Array, "P J S"]
 
 
 class Entry(NamedTuple):
@@ -171,6 +181,7 @@ class Network(eqx.Module):
     loss: Loss = eqx.field(static=True)
     tolerance: float = eqx.field(static=True)
     two_time: bool = eqx.field(static=True)
+    each_output: bool = eqx.field(static=True)  # asks backward queries of its own
     random: Random
     gram: Float[Array, "inputs inputs"]  # x_mu . x_nu / D
     targets: Float[Array, "P K"]
@@ -187,15 +198,18 @@ class Network(eqx.Module):
         predictions = self.predictions(state, ahead)
         on_samples = predictions[: len(self.targets)]
         residual = self.loss.residual(on_samples, self.targets)
-        state, back = self.backward(state, ahead, keys)
-        rates = self.rates(residual, t)
+        pull = self.pull(state.readout, residual)
+        state, back = self.backward(state, ahead, pull.readouts, keys)
         loss = jnp.abs(self.loss.value(on_samples, self.targets)).mean()
         start_loss = jnp.where(t == 0, loss, state.start_loss)
         alive = state.alive & (loss < DIVERGED * (start_loss + 1))
-        updated = self.updated(state, ahead, back, rates, t)
+        rates = self.rates(residual, t)
+        pulls = self.rates(pull.strengths, t)
+        directions = self.directions(state, ahead, back, rates, pulls)
+        updated = self.updated(state, directions, t)
         moved, _ = updated
         going_on = alive & all_finite((moved.h1, moved.readout))
-        entry = self.entry(state, ahead, back, predictions, rates, alive)
+        entry = self.entry(state, ahead, back, predictions, pulls, alive)
         now = (state.weights, state.buffers)
         state = state.with_weights(*unless_diverged(going_on, updated, now))
         state = eqx.tree_at(lambda s: s.start_loss, state, start_loss)
@@ -228,27 +242,38 @@ class Network(eqx.Module):
         sites = features.shape[1]
         return features @ state.readout.T / (sites * self.gamma0)
 
-    def backward(self, state: State, ahead: Forward, keys) -> tuple[State, Backward]:
-        """z^L = w, z^l = M_l^T g^{l+1}, g^l = phi'(h^l) z^l."""
+    def pull(self, readout, residual) -> Pull:
+        """The readout of every output, or one of a sample: sum_k Delta_k w_k."""
         P, K = self.targets.shape
+        if self.each_output:
+            readouts = jnp.broadcast_to(readout, (P, *readout.shape))
+            return Pull(readouts, residual)
+        contracted = residual @ readout
+        return Pull(contracted[:, None], jnp.ones((P, 1), readout.dtype))
+
+    def backward(
+        self, state: State, ahead: Forward, readouts: Float[Array, "P J S"], keys
+    ) -> tuple[State, Backward]:
+        """z^L = w, z^l = M_l^T g^{l+1}, g^l = phi'(h^l) z^l."""
+        P, J, _ = readouts.shape
         L = len(state.spaces)
         slope = self.slope(ahead.fields[-1])
-        z = [jnp.broadcast_to(state.readout, (P, *state.readout.shape))]
-        g = [slope * state.readout]
+        z = [readouts]
+        g = [slope * readouts]
         asked = []
         for l in reversed(range(L - 1)):
             reply = ask_back(
                 state.matrices[l],
                 state.spaces[l + 1],
                 state.spaces[l],
-                g[0].reshape(P * K, -1),
+                g[0].reshape(P * J, -1),
                 self.random.innovations(l, keys[L + l], self.deviations[l + 1]),
                 self.tolerance,
             )
             state = state.after(l, reply.matrix, reply.outside, reply.inside)
-            asked.insert(0, reply.asked)
+            asked.insert(0, reply.asked.reshape(P, J, -1))
             slope = self.slope(ahead.fields[l])
-            z.insert(0, reply.image.reshape(P, K, -1))
+            z.insert(0, reply.image.reshape(P, J, -1))
             g.insert(0, slope * z[0])
         return state, Backward(z, g, asked)
 
@@ -258,14 +283,13 @@ class Network(eqx.Module):
         slope = self.activation.derivative(h[:P])
         return slope[:, None]
 
-    def rates(self, residual, t) -> Float[Array, "P K"]:
-        """kappa Delta: the strengths with which a step pulls."""
+    def rates(self, strengths, t):
+        """kappa Delta, of strengths Delta: how strongly a step pulls."""
         weights = self.sample_weights[t][:, None]
-        return self.gamma0 * weights * residual
+        return self.gamma0 * weights * strengths
 
-    def updated(self, state: State, ahead: Forward, back: Backward, rates, t):
+    def updated(self, state: State, directions: Weights, t):
         """The weights and the buffers after a step."""
-        directions = self.directions(state, ahead, back, rates)
         layers = []
         buffers = []
         for descent, weight, buffer, direction in zip(
@@ -280,36 +304,37 @@ class Network(eqx.Module):
             buffers.append(updated.buffer)
         return Weights.of(layers), tuple(buffers)
 
-    def directions(self, state, ahead: Forward, back: Backward, rates) -> Weights:
-        """kappa sum Delta g^{l+1} phi(h^l)^T / N for M_l, and likewise for h^1 and w."""
-        P, K = rates.shape
+    def directions(self, state, ahead: Forward, back: Backward, rates, pulls):
+        """kappa sum Delta g^{l+1} phi(h^l)^T / N for M_l, and likewise for h^1 and w,
+        as Weights.
+        """
+        P, _ = rates.shape
         matrices = []
         for l, matrix in enumerate(state.matrices):
-            left = back.asked[l].reshape(P, K, -1)
             right = ahead.asked[l][:P]
-            weighted = jnp.einsum("mk,mkr->mr", rates, left)
+            weighted = jnp.einsum("mj,mjr->mr", pulls, back.asked[l])
             still = jnp.zeros_like(matrix.scale)
             matrices.append(Moved(still, weighted.T @ right))
-        push = jnp.einsum("mk,mks->ms", rates, back.gradients[0])
+        push = jnp.einsum("mj,mjs->ms", pulls, back.gradients[0])
         features = ahead.features[-1][:P]
         return Weights(self.gram[:, :P] @ push, tuple(matrices), rates.T @ features)
 
-    def entry(self, state, ahead, back, predictions, rates, alive) -> Entry:
+    def entry(self, state, ahead, back, predictions, pulls, alive) -> Entry:
         """What is kept of a step: NaN, and rates of zero, where training diverged."""
-        P, K = rates.shape
+        P, J = pulls.shape
         features = [each[:P] for each in ahead.features]
-        gradients = [each.reshape(P * K, -1) for each in back.gradients]
+        gradients = [each.reshape(P * J, -1) for each in back.gradients]
         record = Record(
             predictions,
             tuple(kernel(each) for each in features),
-            tuple(kernel(each).reshape(P, K, P, K) for each in gradients),
+            tuple(kernel(each).reshape(P, J, P, J) for each in gradients),
         )
         ranks = [(m.left.count, m.right.count) for m in state.matrices]
         ranks = jnp.array(ranks, int)
         queries = Queries(
-            tuple(each.reshape(P, K, -1) for each in back.asked),
+            tuple(back.asked),
             tuple(each[:P] for each in ahead.asked),
-            or_zero(alive, rates),
+            or_zero(alive, pulls),
             ranks.reshape(-1, 2),
         )
         kept = None

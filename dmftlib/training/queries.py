@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .sites import FEW, Rows, Source, Space, grow, innovated
+from .sites import Rows, Source, Space, grow, innovated
 
 
 class Matrix(eqx.Module):
@@ -51,10 +51,10 @@ class Matrix(eqx.Module):
         dtype = left.dtype
         zero = jnp.zeros((), dtype)
         return Matrix(
-            Space.empty(rows, n, dtype, limit),
-            Space.empty(rows, m, dtype, limit),
-            Rows.zeros(rows, m, dtype),
-            Rows.zeros(rows, n, dtype),
+            Space.empty(rows, n, dtype, limit, left.few),
+            Space.empty(rows, m, dtype, limit, left.few),
+            Rows.zeros(rows, m, dtype, left.few),
+            Rows.zeros(rows, n, dtype, left.few),
             jnp.ones((), dtype),
             jnp.zeros((rows, rows), dtype),
             zero,
@@ -86,9 +86,9 @@ class Noise(eqx.Module):
     rows: int = eqx.field(static=True)
     dtype: str = eqx.field(static=True)
 
-    def __call__(self, i) -> Float[Array, "FEW rows"]:
+    def __call__(self, i, few: int) -> Float[Array, "few rows"]:
         key = jax.random.fold_in(self.key, i)
-        return jax.random.normal(key, (FEW, self.rows), self.dtype)
+        return jax.random.normal(key, (few, self.rows), self.dtype)
 
 
 class Innovations(NamedTuple):
@@ -168,38 +168,41 @@ def reveal(
 ) -> Revealed:
     """The images of those directions of `right` that the matrix has none of yet."""
     known = matrix.right.count
+    count = space.few
 
     def unfinished(state):
         return known + state[0] < right.count
 
     def few(state):
         i, (space, images) = state
-        real = known + i + jnp.arange(FEW) < right.count
-        directions = right.basis.at(known + i)
+        real = known + i + jnp.arange(count) < right.count
+        directions = right.basis.at(known + i, count)
         start = space.count
         space, factor = innovated(space, real, innovations.source)
         image = _fresh(matrix.left, space, factor, start, i, innovations)
         remembered = matrix.left.vectors(matrix.left_images.inner(directions))
         image = innovations.deviation * image + remembered
         image = jnp.where(real[:, None], image, 0)
-        return i + FEW, Revealed(space, images.with_rows(image, real.sum()))
+        return i + count, Revealed(space, images.with_rows(image, real.sum()))
 
     start = (0, Revealed(space, matrix.right_images))
     return jax.lax.while_loop(unfinished, few, start)[1]
 
 
 def _fresh(left: Space, space: Space, factor, start, i, innovations: Innovations):
-    """Coordinates (FEW, rows) of fresh vectors of unit variance, orthogonal to all
+    """Coordinates (few, rows) of fresh vectors of unit variance, orthogonal to all
     backward queries.
     """
     rows, sites = space.basis.shape
     noise = innovations.noise
     if noise is None:
-        factor = jnp.eye(FEW, dtype=factor.dtype)
-    image = jnp.zeros((FEW, rows), factor.dtype)
+        factor = jnp.eye(space.few, dtype=factor.dtype)
+    image = jnp.zeros((space.few, rows), factor.dtype)
     image = jax.lax.dynamic_update_slice(image, factor, (0, start))
     if noise is not None:
-        known = jnp.where(jnp.arange(rows) < start, noise(i), 0) / jnp.sqrt(sites)
+        known = jnp.where(jnp.arange(rows) < start, noise(i, space.few), 0) / jnp.sqrt(
+            sites
+        )
         image = image + known
         image = image - left.vectors(left.basis.inner(image))
     return image

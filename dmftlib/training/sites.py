@@ -17,17 +17,33 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .. import linalg
 
-FEW = 2  # directions added at once
-AHEAD = 4  # fresh vectors that are kept orthogonal to all that is known
 _LARGE = 2**19  # a basis of so many numbers is held in groups of rows
 _GROUPS = 4
 
 
-def rounded(rows: int) -> int:
-    """Rows of a basis that is to hold so many: room for `FEW` more, and groups of equal
+def at_once(queries: int) -> int:
+    """Directions that are added together, where so many queries are asked together.
+
+    Going through a large basis for eight of them takes twice as long as for two.
+
+    >>> at_once(10), at_once(20), at_once(100)
+    (2, 8, 32)
+    """
+    if queries < 16:
+        return 2
+    return 8 if queries < 64 else 32
+
+
+def ready(few: int) -> int:
+    """Fresh vectors that are kept orthogonal to all that is known."""
+    return 2 * few
+
+
+def rounded(rows: int, few: int) -> int:
+    """Rows of a basis that is to hold so many: room for `few` more, and groups of equal
     size.
     """
-    return -(-(rows + FEW) // _GROUPS) * _GROUPS
+    return -(-(rows + few) // _GROUPS) * _GROUPS
 
 
 class Rows(eqx.Module):
@@ -39,12 +55,12 @@ class Rows(eqx.Module):
     count: Int[Array, ""]
 
     @staticmethod
-    def zeros(rows: int, length: int, dtype, at_once: int = FEW) -> "Rows":
-        """Room for `rows`, of which at most `at_once` will be written together."""
+    def zeros(rows: int, length: int, dtype, together: int) -> "Rows":
+        """Room for `rows`, of which at most so many will be written together."""
         groups = 1
         if rows * length > _LARGE:
             size, left_over = divmod(rows, _GROUPS)
-            if left_over == 0 and size >= at_once:
+            if left_over == 0 and size >= together:
                 groups = _GROUPS
         shape = (rows // groups, length)
         empty = jnp.zeros(shape, dtype)
@@ -94,15 +110,15 @@ class Rows(eqx.Module):
             return function(argument)
         return jax.lax.cond(self.count > start, function, lambda value: value, argument)
 
-    def at(self, start) -> Float[Array, "FEW S"]:
-        """The rows from `start` on."""
-        wanted = start + jnp.arange(FEW)
+    def at(self, start, few: int) -> Float[Array, "few S"]:
+        """As many rows, from `start` on."""
+        wanted = start + jnp.arange(few)
         number = jnp.arange(self.shape[0])
         chosen = wanted[:, None] == number
         dtype = self.groups[0].dtype
         return self.combined(chosen.astype(dtype))
 
-    def with_rows(self, rows: Float[Array, "FEW S"], number) -> "Rows":
+    def with_rows(self, rows: Float[Array, "few S"], number) -> "Rows":
         """The matrix with a few rows written at its end, of which `number` count."""
         groups = tuple(
             _written(group, rows, self.count - first)
@@ -137,20 +153,20 @@ def _written(group, rows, at):
 
 
 class Fresh(eqx.Module):
-    """Vectors number `first` ... `first` + AHEAD - 1 of a source of random ones, made
-    orthogonal to a basis.
+    """Vectors of a source of random ones, from number `first` on, made orthogonal to a
+    basis.
     """
 
-    vectors: Float[Array, "AHEAD S"]
+    vectors: Float[Array, "ahead S"]
     first: Int[Array, ""]
     used: Int[Array, ""]  # number of the next one
 
     @staticmethod
-    def none(sites: int, dtype) -> "Fresh":
-        number = jnp.zeros((), int)
-        shape = (AHEAD, sites)
+    def none(number: int, sites: int, dtype) -> "Fresh":
+        nothing = jnp.zeros((), int)
+        shape = (number, sites)
         vectors = jnp.zeros(shape, dtype)
-        return Fresh(vectors, number - AHEAD, number)
+        return Fresh(vectors, nothing - number, nothing)
 
     def without(self, rows, scale, drawn) -> "Fresh":
         """Orthogonal to further rows, too, for which so many were drawn."""
@@ -167,15 +183,22 @@ class Space(eqx.Module):
     limit: Int[Array, ""]  # rows that may be used, of those that there are
     full: Bool[Array, ""]  # a direction found no room
     fresh: Fresh | None
+    few: int = eqx.field(static=True)  # directions added together
 
     @staticmethod
     def empty(
-        rows: int, sites: int, dtype, limit, fresh: bool = False, at_once: int = FEW
+        rows: int,
+        sites: int,
+        dtype,
+        limit,
+        few: int,
+        fresh: bool = False,
+        together: int = 0,
     ) -> "Space":
-        basis = Rows.zeros(rows, sites, dtype, at_once)
-        none = Fresh.none(sites, dtype) if fresh else None
+        basis = Rows.zeros(rows, sites, dtype, max(few, together))
+        none = Fresh.none(ready(few), sites, dtype) if fresh else None
         full = jnp.asarray(False)
-        return Space(basis, limit, full, none)
+        return Space(basis, limit, full, none, few)
 
     @property
     def dtype(self):
@@ -209,7 +232,7 @@ class Space(eqx.Module):
         if fresh is not None:
             fresh = fresh.without(rows, scale, drawn)
         basis = self.basis.with_rows(rows, number)
-        return Space(basis, self.limit, self.full, fresh)
+        return Space(basis, self.limit, self.full, fresh, self.few)
 
 
 class Source(eqx.Module):
@@ -248,7 +271,7 @@ class Innovated(NamedTuple):
     """
 
     space: Space
-    factor: Float[Array, "FEW FEW"]
+    factor: Float[Array, "few few"]
 
 
 class Orthonormal(NamedTuple):
@@ -267,6 +290,7 @@ def grow(space: Space, block: Float[Array, "k S"], floor, scale=None) -> Grown:
     Inner products are averages over the sites, or sums divided by `scale`.
     """
     _, sites = space.basis.shape
+    few = space.few
     scale = sites if scale is None else scale
     coordinates = space.basis.inner(block) / scale
     gram = block @ block.T / scale
@@ -276,16 +300,16 @@ def grow(space: Space, block: Float[Array, "k S"], floor, scale=None) -> Grown:
         jax.lax.stop_gradient(floor),
     )
     places = space.count + jnp.cumsum(new)
-    kept = new & (places <= space.limit - FEW)
+    kept = new & (places <= space.limit - few)
     target = space.count + kept.sum()
     new_first = jnp.argsort(~kept)
-    order = jnp.concatenate([new_first, jnp.zeros(FEW, int)])
+    order = jnp.concatenate([new_first, jnp.zeros(few, int)])
 
     def append(state):
         i, grown = state
         space, coordinates = grown
-        real = space.count + jnp.arange(FEW) < target
-        chosen = jax.lax.dynamic_slice(order, (i,), (FEW,))
+        real = space.count + jnp.arange(few) < target
+        chosen = jax.lax.dynamic_slice(order, (i,), (few,))
         rest = block[chosen] - space.vectors(coordinates[chosen])
         rest = jnp.where(real[:, None], rest, 0)
         rest = _perpendicular(space, rest, real, scale)
@@ -295,7 +319,7 @@ def grow(space: Space, block: Float[Array, "k S"], floor, scale=None) -> Grown:
             (0, space.count),
         )
         space = space.with_rows(rest, real.sum(), scale)
-        return i + FEW, Grown(space, coordinates)
+        return i + few, Grown(space, coordinates)
 
     def unfinished(state):
         _, grown = state
@@ -305,33 +329,35 @@ def grow(space: Space, block: Float[Array, "k S"], floor, scale=None) -> Grown:
     _, grown = jax.lax.while_loop(unfinished, append, start)
     space, coordinates = grown
     full = space.full | jnp.any(new & ~kept)
-    space = Space(space.basis, space.limit, full, space.fresh)
+    space = Space(space.basis, space.limit, full, space.fresh, few)
     return Grown(space, coordinates)
 
 
-def innovated(space: Space, real: Bool[Array, "FEW"], source: Source) -> Innovated:
+def innovated(space: Space, real: Bool[Array, "few"], source: Source) -> Innovated:
     """The space with as many fresh directions as are real."""
     _, sites = space.basis.shape
-    places = space.count + jnp.arange(FEW)
-    kept = real & (places < space.limit - FEW)
+    few = space.few
+    places = space.count + jnp.arange(few)
+    kept = real & (places < space.limit - few)
     fresh = _ready(space, source)
     next_one = fresh.used - fresh.first
-    chosen = jax.lax.dynamic_slice_in_dim(fresh.vectors, next_one, FEW)
+    chosen = jax.lax.dynamic_slice_in_dim(fresh.vectors, next_one, few)
     chosen = jnp.where(kept[:, None], chosen, 0)
     chosen, factor = orthonormal(chosen, kept, sites)
     full = space.full | jnp.any(real & ~kept)
-    space = Space(space.basis, space.limit, full, fresh)
+    space = Space(space.basis, space.limit, full, fresh, few)
     number = kept.sum()
     space = space.with_rows(chosen, number, sites, drawn=number)
     return Innovated(space, factor)
 
 
 def _ready(space: Space, source: Source) -> Fresh:
-    """Fresh vectors of which at least FEW are unused, drawn anew where they are not."""
+    """Fresh vectors of which enough are unused, drawn anew where they are not."""
     fresh = space.supply
+    most = ready(space.few)
 
     def renewed(_):
-        drawn = source(fresh.used, AHEAD)
+        drawn = source(fresh.used, most)
         known = space.vectors(space.coordinates(drawn))
         return drawn - known, fresh.used
 
@@ -339,7 +365,7 @@ def _ready(space: Space, source: Source) -> Fresh:
         return now
 
     vectors, first = jax.lax.cond(
-        fresh.used + FEW > fresh.first + AHEAD,
+        fresh.used + space.few > fresh.first + most,
         renewed,
         as_they_are,
         (fresh.vectors, fresh.first),

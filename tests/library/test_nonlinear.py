@@ -1,3 +1,5 @@
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from scipy.stats import t as student
 
 from dmftlib import compare, simulate, solve
 from dmftlib.networks import Nonlinear
+from dmftlib.solutions import nonlinear as nonlinear_solution
 from dmftlib.training import nonlinear
 
 RNG = np.random.default_rng(7)
@@ -427,6 +430,90 @@ def test_comparison_with_a_simulation():
     assert table[table.theory.abs() > 0.01].relative_error.abs().max() < 0.1
 
 
+OUTPUTS = np.array([[1.0, 0.2, -0.3], [-0.5, 0.4, 0.9]])
+
+
+@pytest.mark.slow
+def test_one_query_of_a_sample_is_as_good_as_one_of_every_output():
+    """Momentum, decay and another loss see no difference either: predictions and
+    outliers of both ways agree within their errors, and the queries are a third as many.
+    """
+    net = network(
+        targets=OUTPUTS, momentum=0.5, weight_decay=0.1, learning_rate=0.6, steps=8
+    )
+    solution = solve(net, samples=8192)
+    whole = solution._of_each_output
+    assert not solution.each_output and whole.each_output
+    for quantity in ("predictions", lambda s: s.outliers(1, 8, max_outliers=2).values):
+        found = np.asarray(
+            getattr(solution, quantity)
+            if isinstance(quantity, str)
+            else quantity(solution)
+        )
+        expected = np.asarray(
+            getattr(whole, quantity) if isinstance(quantity, str) else quantity(whole)
+        )
+        error = np.hypot(
+            solution.standard_error(quantity), whole.standard_error(quantity)
+        )
+        assert np.isfinite(found).all()
+        assert (np.abs(found - expected) < 5 * error + 1e-6).all()
+    assert solution.outliers(1, 8).left_overlap.shape[1] == 8 * 2
+    assert whole.outliers(1, 8).left_overlap.shape[1] == 8 * 2 * 3
+    assert (solution.stats["ranks"][:, 0] < whole.stats["ranks"][:, 0]).all()
+
+
+def test_kernels_with_output_indices_are_made_once_and_belong_to_the_solution():
+    net = network(targets=OUTPUTS, steps=4)
+    solution = solve(net, samples=1024, batches=2)
+    kernel = solution.gradient_kernel(1)
+    assert kernel.shape == (5, 2, 3, 2, 3)
+    nonlinear_solution._kept_kernels.cache_clear()
+    assert solution.ntk.kernel.shape == (5, 6, 6)
+    assert nonlinear_solution._kept_kernels.cache_info().misses == 2
+    assert solution.sharpness.shape == (5,)
+    assert nonlinear_solution._kept_kernels.cache_info().misses == 2
+    error = solution.standard_error(lambda s: s.gradient_kernel(1))
+    assert nonlinear_solution._kept_kernels.cache_info().misses == 2
+    assert error.shape == kernel.shape and 0 < error.max() < 0.2
+    again = solve(dataclasses.replace(net, gamma0=1.0), samples=1024, batches=2)
+    assert not np.allclose(again.gradient_kernel(1)[-1], kernel[-1])
+    contracted = np.einsum("mk,mknj,nj->mn", OUTPUTS, kernel[0], OUTPUTS)
+    own = solution.trajectory.gradient_kernels[0].mean(0)[0][:, 0, :, 0]
+    np.testing.assert_allclose(own, contracted, rtol=0.05)
+
+
+@pytest.mark.slow
+def test_without_options_as_many_sites_as_the_queries_need():
+    """Twenty samples in forty steps: the first batch finds that a thousand sites are
+    too few, and a standard error comes with the answer.
+    """
+    rng = np.random.default_rng(3)
+    inputs = rng.standard_normal((20, 30))
+    targets = rng.choice([-1.0, 1.0], 20)
+    net = network(inputs=inputs, targets=targets, learning_rate=1.0, steps=40)
+    solution = solve(net)
+    assert solution.ok and 2 * solution.stats["directions"].max() <= solution.sites
+    assert 0 < solution.stats["standard_error"] < 0.02
+    few = solve(net, samples=4000, throw=False)
+    assert few.sites == 1024 < solution.sites
+    assert few.status.startswith("too few samples")
+
+
+@pytest.mark.slow
+def test_of_many_queries_small_directions_are_dropped(monkeypatch):
+    monkeypatch.setattr(nonlinear_solution, "_MANY_QUERIES", 8)
+    coarse = solve(network(steps=20))
+    assert coarse.stats["tolerance"] == 1e-3
+    fine = solve(network(steps=20), samples=4 * 4096)
+    assert fine.stats["tolerance"] == 1e-4
+    assert (coarse.stats["ranks"] <= fine.stats["ranks"]).all()
+    np.testing.assert_allclose(coarse.predictions, fine.predictions, atol=5e-3)
+    np.testing.assert_allclose(
+        coarse.outliers(1, 20).values, fine.outliers(1, 20).values, rtol=5e-3
+    )
+
+
 def test_samples_can_be_added(solved):
     more = solved.more(1024)
     assert more.batches == 6 and more.stats["samples"] == 3072
@@ -439,14 +526,16 @@ def test_samples_can_be_added(solved):
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_sites_have_the_kernels_of_their_step(layers):
-    """To all digits, at the start and after training, on test inputs too."""
+    """To all digits, at the start and after training, on test inputs too. With several
+    outputs they are those of the training in which each of them has asked.
+    """
     net = network(
         hidden_layers=layers,
         targets=np.array([[1.0, 0.2], [-0.5, 0.4]]),
         test_inputs=TEST_INPUTS,
         steps=2,
     )
-    solution = solve(net, samples=256, batches=2, rank=12)
+    solution = solve(net, samples=256, batches=2, rank=12)._of_each_output
     for l, step in ((1, 0), (layers, 2)):
         fields = solution.fields(l, step)
         h, z = fields.forward, fields.backward
