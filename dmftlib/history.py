@@ -267,8 +267,9 @@ class WeightHistory(eqx.Module):
 
         Moments are averaged over the batches: the queries, unlike the directions, are
         the same in all of them. Directions of less than `tolerance` of the largest are
-        left out. The queries are those of the updates, g_{mu k}(s) at index (s P + mu)
-        K + k and phi(h_mu(s)) at s P + mu.
+        left out. The queries are those of the updates: phi(h_mu(s)) at index s P + mu,
+        and on the left g_mu(s) = sum_k Delta_{mu k}(s) g_{mu k}(s) likewise or, where
+        every output has asked, g_{mu k}(s) at (s P + mu) K + k.
 
         >>> import dmftlib as dm
         >>> net = dm.Nonlinear(inputs=np.eye(2), targets=[1.0, -1.0], hidden_layers=2,
@@ -428,7 +429,8 @@ class Moments(eqx.Module):
     directions of its queries.
 
     The spike of step t is the sum over mu and k of rates (steps, P, K) times g phi^T /
-    N; or these are the directions that `descent` is handed.
+    N; or these are the directions that `descent` is handed. K is one where a sample has
+    asked once, with its gradients contracted with the residual.
     """
 
     variance: Float[Array, ""]
