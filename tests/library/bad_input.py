@@ -580,7 +580,7 @@ def cases() -> list[Case]:
             dm.simulate,
             "Nonlinear",
             {
-                "width": (0, 10**12, 4),
+                "width": (0, 10**12),
                 "dtype": ("int8", None),
                 "rank": (0, 1.5),
                 "tolerance": (-1.0, "a"),

@@ -405,3 +405,17 @@ def test_bad_input_is_refused():
     ):
         with pytest.raises(ValueError, match=f"^{name}: got"):
             call()
+
+
+@pytest.mark.slow
+def test_a_width_that_its_directions_fill_is_named():
+    """Not the rank, which nobody has given: and only a training can tell."""
+    net = Nonlinear(
+        inputs=np.eye(2),
+        targets=[1.0, -1.0],
+        hidden_layers=2,
+        learning_rate=0.1,
+        steps=3,
+    )
+    with pytest.raises(ValueError, match=r"width: got 4\b.*directions that there may"):
+        simulate(net, width=4, seeds=1, matrix_free=True, progress=False)
