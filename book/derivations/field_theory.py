@@ -211,29 +211,33 @@ def spike_strength():
     return strength
 
 
-ASKED = [(1, 0, 0), (1, 1, 1)]  # (step, sample, output) of two backward questions
+ASKED = [(1, 0), (1, 1)]  # (step, sample) of two backward questions
 
 
 @functools.cache
 def trained_matrix():
-    """g^T W^1(2)/sqrt(N) h / N for the backward questions in ASKED and all forward
-    ones: M0 with noise and echoes, and the spikes of two steps.
+    """g^T W^1(2)/sqrt(N) h / N for the backward questions in ASKED, the gradients of a
+    sample contracted with its residual, and all forward ones: M0 with noise and echoes,
+    and the spikes of two steps.
     """
     training = Training(hidden_layers=2, steps=2)
     past, average = training.past[:2], training.world.average
     strength = spike_strength().subs(Symbol("P", positive=True), len(TARGETS))
     elements = []
-    for step, sample, output in ASKED:
-        g = past[step][2][1][sample][output]
+    for step, sample in ASKED:
+        asked = list(zip(past[step][0][sample], past[step][2][1][sample], strict=True))
         for h in [field for _, fields, _ in past for field in fields[0]]:
-            of_start = average(g, training.matrices[0].forward(h))
+            answer = training.matrices[0].forward(h)
+            of_start = sum(Delta * average(g, answer) for Delta, g in asked)
             of_spikes = sum(
-                residuals[s][k]
+                Delta
+                * residuals[s][k]
                 * average(g, gradients[1][s][k])
                 * average(fields[0][s], h)
                 for residuals, fields, gradients in past
                 for s in range(2)
                 for k in range(2)
+                for Delta, g in asked
             )
             elements.append(expression(of_start) + strength * expression(of_spikes))
     return Table(elements)
@@ -306,7 +310,7 @@ def _matrix_between_questions(rho_, sigma_, gamma0_, eta_):
     )
     history = solution.weight_history(1, tolerance=1e-9)
     trained = history.core + history.spikes[2]
-    asked = [(2 * step + sample) * 2 + output for step, sample, output in ASKED]
+    asked = [2 * step + sample for step, sample in ASKED]
     return history.left_queries[:, asked].T @ trained @ history.right_queries
 
 
