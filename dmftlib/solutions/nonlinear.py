@@ -735,10 +735,11 @@ def _side_by_side(train, net, seeds):
     """
     devices = jax.local_devices() if _checks.is_concrete(net) else [None]
     runs = []
-    for b, seed in enumerate(seeds):
+    for seed in seeds:
         place = contextlib.nullcontext()
         if len(devices) > 1:
-            place = jax.default_device(devices[b % len(devices)])
+            batch = int(seed[-1])
+            place = jax.default_device(devices[batch % len(devices)])
         with place:
             runs.append(train(seed))
     return jax.tree.map(lambda *x: _numbers(x).stack(x), *runs)
