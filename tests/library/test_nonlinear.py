@@ -89,7 +89,8 @@ def test_agrees_with_raw_weights_and_autodiff(changes):
         test_targets=np.zeros(np.shape(changes.get("targets", TARGETS))),
         **changes,
     )
-    solution = solve(net, samples=16384, batches=8)
+    # every output asks: one query of a sample is compared with this below
+    solution = solve(net, samples=16384, batches=8)._of_each_output
     assert solution.status == "ok"
     simulations = [
         simulate(net, width=N, seeds=s, progress=False)
