@@ -32,7 +32,7 @@ _SAMPLES = 4000
 _MOST_SITES = 2**16  # of a batch, unless asked for
 _FINEST = 1e-4  # of the largest query: smaller directions are dropped
 _MANY_QUERIES = 1024  # that a matrix may be asked before coarser tolerances are tried
-_KEPT_NUMBERS = 2**22  # of the kernels with output indices of a batch
+_KEPT_NUMBERS = 2**20  # of the kernels with output indices of a batch
 _COARSE = (5e-2, 1e-2, 1e-3)
 _SITES_OF_MANY = 4096  # of a batch
 _LEADING = 1e-3  # queries smaller than that, relative to the largest, are left out
@@ -536,13 +536,7 @@ def solve_nonlinear(
     ok [1.   0.09]
     """
     batches = _checks.integer("batches", batches, 1)
-    _checks.choice("form", form, ("conditioning", "response"))
-    _checks.integer("seed", seed, 0)
-    asked = _SAMPLES if samples is None else _checks.integer("samples", samples, 1)
-    if asked < 16 * batches:
-        _checks.fail("samples", asked, f"at least 16 for each of the {batches} batches")
-    if accuracy is not None:
-        _checks.positive("accuracy", accuracy)
+    asked = _checked(samples, seed, batches, accuracy, form)
     each_output = form == "response" or net.targets.shape[1] == 1
     most, room = nonlinear.rank_guess(net, each_output)
     if rank is not None:
@@ -572,6 +566,18 @@ def solve_nonlinear(
         each_output,
         trained.size.tolerance,
     )
+
+
+def _checked(samples, seed, batches, accuracy, form) -> int:
+    """The samples asked for, of options that make sense."""
+    _checks.choice("form", form, ("conditioning", "response"))
+    _checks.integer("seed", seed, 0)
+    asked = _SAMPLES if samples is None else _checks.integer("samples", samples, 1)
+    if asked < 16 * batches:
+        _checks.fail("samples", asked, f"at least 16 for each of the {batches} batches")
+    if accuracy is not None:
+        _checks.positive("accuracy", accuracy)
+    return asked
 
 
 def _sites(net, number: float, room: int, fewest: bool, each_output: bool) -> int:
@@ -688,7 +694,7 @@ def _kernels(net: Nonlinear, sites: int, tolerance: float, seed: tuple) -> tuple
     return tuple(kernels[0] for kernels in trained.gradient_kernels)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=32)
 def _kept_kernels(net: _Same, sites: int, tolerance: float, seed: tuple) -> tuple:
     return _kernels(net.net, sites, tolerance, seed)
 

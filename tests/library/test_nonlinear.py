@@ -89,8 +89,8 @@ def test_agrees_with_raw_weights_and_autodiff(changes):
         test_targets=np.zeros(np.shape(changes.get("targets", TARGETS))),
         **changes,
     )
-    # every output asks: one query of a sample is compared with this below
-    solution = solve(net, samples=16384, batches=8)._of_each_output
+    # 32 batches: an error estimated from 8 is often too small for normal quantiles
+    solution = solve(net, samples=32 * 2048, batches=32)
     assert solution.status == "ok"
     simulations = [
         simulate(net, width=N, seeds=s, progress=False)
