@@ -9,7 +9,6 @@ again.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 import sympy
 
@@ -59,9 +58,6 @@ class Contract:
 def show(*contracts: Contract, draws: int = 50) -> None:
     """Print each contract with its largest relative error, rounded up to the tolerance
     it must meet.
-
-    Fifty random points compile many programs that no later cell runs. They are let go
-    at the end: in Chapter 13 they held 400 MB of the 2 GB that a free Binder has.
     """
     for contract in contracts:
         error = contract.largest_error(draws)
@@ -74,4 +70,3 @@ def show(*contracts: Contract, draws: int = 50) -> None:
             f"{contract.label}: SymPy and dmftlib agree at {draws} random points, "
             f"largest relative error {verdict}"
         )
-    jax.clear_caches()
