@@ -69,6 +69,13 @@ class Fields(eqx.Module):
     batches: int = eqx.field(static=True)
 
 
+class Measured(NamedTuple):
+    """An average over batches of samples, and its standard error."""
+
+    value: Array
+    standard_error: Array
+
+
 class _Ends(NamedTuple):
     """The two-time kernels that no matrix keeps, of each batch."""
 
@@ -370,12 +377,19 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         under `jit`. Directions of less than `tolerance` of the largest among the
         queries are left out: 0.001 if not given, or what training has dropped already
         (`stats`). With `independent` the spikes are wrongly taken as
-        independent of the initial weights, to be compared with.
+        independent of the initial weights, to be compared with. The `standard_error` of
+        the values is that of `standard_error`, all of them at once.
         """
         step = self._step(step)
         history = self.weight_history(layer, tolerance)
         history = history.independent() if independent else history
-        return self._outliers(history, step, max_outliers)
+        found = self._outliers(history, step, max_outliers)
+        rows = found.values.shape[-1]
+
+        def values(solution):
+            return solution.outliers(layer, step, rows, independent, tolerance).values
+
+        return found.with_error(lambda: self.standard_error(values))
 
     def weight_history(
         self, layer: int, tolerance: float | None = None
@@ -412,6 +426,18 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
             [get(eqx.tree_at(lambda s: s.trajectory, self, rest)) for rest in rests]
         )
         return jnp.sqrt((len(every) - 1) * jnp.var(values, 0))
+
+    def measured(self, quantity) -> Measured:
+        """quantity(solution), an array or the name of a property, and its standard
+        error.
+
+        >>> net = Nonlinear(inputs=[[1.0, 1.0]], targets=[1.0], hidden_layers=1, learning_rate=0.1, steps=3)
+        >>> loss, error = solve_nonlinear(net).measured("train_loss")
+        >>> print(loss.shape, bool(jnp.all(error < 0.01)))
+        (4,) True
+        """
+        get = operator.attrgetter(quantity) if isinstance(quantity, str) else quantity
+        return Measured(get(self), self.standard_error(get))
 
     def more(self, samples: int) -> "NonlinearSolution":
         """The solution with about that many samples added, in new batches of the same

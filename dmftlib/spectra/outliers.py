@@ -26,6 +26,9 @@ theta_c are the outliers, and each is one bracketed root. With y its null vector
     right  2 (y_R . q)^2 (theta^4 - theta_c^4) / (theta (theta^2 + v)(2 theta - d)).
 """
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -57,6 +60,36 @@ class Outliers(eqx.Module):
     values: Float[Array, "*steps k"]
     left_overlap: Float[Array, "*steps k l"]
     right_overlap: Float[Array, "*steps k r"]
+    _error: ClassVar[Callable[[], Float[Array, "*steps k"]] | None] = None
+
+    @property
+    def standard_error(self) -> Float[Array, "*steps k"]:
+        """That of each value, where the theory is an average over batches of samples:
+        computed when it is asked for, in the time of finding them once for each batch.
+
+        It belongs to what `outliers` of the solution of a Nonlinear returns: NaN of a
+        single batch, and where an outlier is missing without one of them. It does not
+        survive a `jax.tree.map`, nor `jit`. Raises AttributeError for all others, which
+        nothing is sampled for.
+        """
+        if self._error is None:
+            raise AttributeError(
+                "standard_error: nothing was sampled for these outliers, or they were "
+                "transformed after they were found; known of what outliers() of the "
+                "solution of a Nonlinear returns, and by solution.standard_error"
+            )
+        return self._error()
+
+    def with_error(self, error: Callable[[], Float[Array, "*steps k"]]) -> "Outliers":
+        """The same, whose standard error is what `error` returns when it is asked for.
+
+        >>> found = Outliers(jnp.array([2.5]), jnp.ones((1, 1)), jnp.ones((1, 1)))
+        >>> print(found.with_error(lambda: jnp.array([0.1])).standard_error)
+        [0.1]
+        """
+        same = jax.tree.map(lambda x: x, self)
+        object.__setattr__(same, "_error", error)  # not an array that jit could pass on
+        return same
 
     def where(self, mask: Bool[Array, "*steps"]) -> "Outliers":
         """NaN where the mask is False; it has the leading axes of all three.

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from scipy.integrate import quad
 from scipy.stats import ks_2samp, norm
 from scipy.stats import t as student
@@ -103,6 +104,22 @@ def test_agrees_with_raw_weights_and_autodiff(changes):
         agree(z_scores(solution, simulations, lambda s, l=l: s.gradient_kernel(l)))
 
 
+def test_the_errors_of_outliers_are_the_spread_over_seeds():
+    """Of ten seeds, with three degrees of freedom each, by the F distribution; they are
+    not carried through a transformation.
+    """
+    net = network(gamma0=4.0, init_variance=1.0, steps=6)
+    solutions = [solve(net, samples=512, rank=14, seed=seed) for seed in range(10)]
+    found = [solution.outliers(1, 6) for solution in solutions]
+    values = np.array([each.values for each in found])
+    errors = np.array([each.standard_error for each in found])
+    assert values.shape == errors.shape == (10, 1)
+    ratio = float(np.var(values, ddof=1) / np.mean(errors**2))
+    assert 5e-4 < scipy.stats.f.cdf(ratio, 9, 30) < 1 - 5e-4
+    with pytest.raises(AttributeError, match="transformed after they were found"):
+        jax.tree.map(jnp.asarray, found[0]).standard_error  # noqa: B018
+
+
 @pytest.mark.slow
 def test_outliers_agree_with_singular_values_and_independent_spikes_do_not():
     net = network(gamma0=4.0, init_variance=1.0, steps=10)
@@ -112,9 +129,7 @@ def test_outliers_agree_with_singular_values_and_independent_spikes_do_not():
         for N, s in ((150, 200), (600, 50))
     ]
     theory = solution.outliers(1, 10)
-    error = np.asarray(
-        solution.standard_error(lambda s: s.outliers(1, 10, max_outliers=1).values)
-    )[0]
+    error = np.asarray(theory.standard_error)[0]
     (m0, e0), (m1, e1) = [
         (v.mean(), v.std(ddof=1) / np.sqrt(len(v)))
         for v in (s.singular_values(1, 10)[:, 0] for s in simulations)

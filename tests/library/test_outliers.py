@@ -40,6 +40,19 @@ def benaych_georges_nadakuditi(aspect, variance, theta):
     )
 
 
+def test_outliers_of_an_exact_theory_have_no_standard_error():
+    ensemble = dm.SpikedEnsemble(
+        aspect=1.0,
+        variance=1.0,
+        left_gram=[[1.0]],
+        right_gram=[[1.0]],
+        strengths=[[2.0]],
+    )
+    found = dm.outliers(ensemble)
+    with pytest.raises(AttributeError, match="nothing was sampled"):
+        found.standard_error  # noqa: B018
+
+
 @both_forms
 @settings(deadline=None, max_examples=40)
 @given(st.floats(0.05, 20), st.floats(0.05, 20), st.floats(0.5, 4), st.floats(0.1, 10))
