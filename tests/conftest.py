@@ -73,5 +73,8 @@ def compiled():
             events.append(name)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
+    jax.jit(lambda x: x + 1)(1.0)
+    assert events, "compilations go unnoticed"
+    events.clear()
     yield events
     jax.monitoring.unregister_event_duration_listener(listen)

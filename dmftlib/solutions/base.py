@@ -257,10 +257,10 @@ class AbstractHistorySolution(AbstractSolution[Net]):
         step = self._step(step)
         longer = history.padded(shelf(history.steps))
         alive = self._alive(step, longer.steps)
-        found = outliers_by_step(longer, step, max_outliers)
+        found = outliers_by_step(longer, step, max_outliers, alive)
         if max_outliers is None and not len(found.values) and not jnp.all(alive):
-            found = outliers_by_step(longer, step, 1)
-        return _shorter(found.where(alive), history, step)
+            found = outliers_by_step(longer, step, 1, alive)
+        return _shorter(found, history, step)
 
 
 def _shorter(found: Outliers, history: WeightHistory, step) -> Outliers:

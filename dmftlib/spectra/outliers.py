@@ -145,16 +145,19 @@ def outliers_by_step(
     history: WeightHistory,
     step: int | None = None,
     max_outliers: int | None = None,
+    alive: Bool[Array, "*steps"] | None = None,
 ) -> Outliers:
     """Outliers of M(t) at every step, and overlaps with the queries: values (steps+1,
-    k), NaN where there are fewer.
+    k), NaN where there are fewer, and at steps that are not `alive`, which cost
+    nothing.
 
     k is the largest number that any step has, at least one, or `max_outliers`, which is
     needed under `jit` and `vmap`. With a `step` the axis of steps is left out, and k is
     the number at that step. The gradient of an absent entry is 0.
     """
     steps = steps_asked(history, step)
-    start = _at_edge(history, steps)
+    alive = jnp.ones(len(steps), bool) if alive is None else alive.reshape(-1)
+    start = _at_edge(history, steps, alive)
     if max_outliers is None:
         if not _checks.is_concrete(start):
             _checks.fail(
@@ -306,10 +309,18 @@ class _Start(eqx.Module):
 
 
 @compiled
-def _at_edge(history: WeightHistory, steps) -> _Start:
+def _at_edge(history: WeightHistory, steps, alive) -> _Start:
     """The count: the eigenvalues of T at the edge that are positive beyond rounding."""
     matrices = family(jax.lax.stop_gradient(history), steps).at_edge
-    values, vectors = linalg.eigh(matrices)
+    size = matrices.shape[-1]
+
+    def nothing(matrix):
+        return jnp.zeros(size), jnp.eye(size)
+
+    def solved(alive, matrix):
+        return jax.lax.cond(alive, linalg.eigh, nothing, matrix)
+
+    values, vectors = linalg.each(solved, alive, matrices)
     sizes = jnp.abs(values)
     largest = jnp.max(sizes, 1, keepdims=True)
     present = values > _ROUNDING * largest
@@ -325,7 +336,7 @@ def _located(history: WeightHistory, steps, start: _Start) -> Outliers:
     """The outliers of each step, and their overlaps with the queries."""
     families = family(history, steps)
     frozen = jax.lax.stop_gradient((families, start))
-    null = jax.vmap(_null_vectors)(*frozen)
+    null = linalg.each(_null_vectors, *frozen)
     bulks = bulk(history, steps)
 
     def read(family, variance, null):
@@ -373,8 +384,11 @@ def _share(y, queries):
 def _null_vectors(family: SpikedFamily, start: _Start) -> Float[Array, "n size"]:
     """The null vectors of one step, largest root first; zero where there is none."""
     numbers = jnp.arange(len(start.present))
-    roots = jax.vmap(_root, (None, 0, 0, 0))
-    x = roots(family, numbers, start.present, start.vectors)
+
+    def root(number, present, y):
+        return _root(family, number, present, y)
+
+    x = linalg.each(root, numbers, start.present, start.vectors)
     # roots closer than rounding take their vectors from one matrix, which gives them
     # orthogonal
     scale = x + jnp.max(jnp.abs(family.slope))
@@ -384,14 +398,19 @@ def _null_vectors(family: SpikedFamily, start: _Start) -> Float[Array, "n size"]
     starts = jnp.where(apart, numbers, 0)
     first = jax.lax.cummax(starts)
 
-    def vector(number, x, present):
+    def vector(number, x):
         _, vectors = linalg.eigh(family.matrix(x))
-        found = jax.lax.dynamic_index_in_dim(
+        return jax.lax.dynamic_index_in_dim(
             vectors, vectors.shape[1] - 1 - number, 1, keepdims=False
         )
-        return jnp.where(present, found, 0.0)
 
-    return jax.vmap(vector)(numbers, x[first], start.present)
+    def nothing(number, x):
+        return jnp.zeros(len(family.slope), x.dtype)
+
+    def vector_or_nothing(number, x, present):
+        return jax.lax.cond(present, vector, nothing, number, x)
+
+    return linalg.each(vector_or_nothing, numbers, x[first], start.present)
 
 
 class _Search(eqx.Module):
