@@ -4,8 +4,10 @@ for the bound on what compiled programs keep.
 XLA's CPU backend runs the parts of a program on a pool of as many threads as there are
 processors. With the schedule that it prefers, several linear-algebra calls of one
 program run at once, and each may wait for threads that the others hold (`linalg`, which
-ends that). The schedule chosen here runs fewer of them at once, at the same speed. The
-option belongs to the compiled program and not to the process.
+ends that). The schedule chosen here runs fewer of them at once, at the same speed. And
+what is fused is written by XLA's older emitters, at the same speed of the program, which
+is compiled in three quarters of the time. The options belong to the compiled program
+and not to the process.
 """
 
 import functools
@@ -21,7 +23,10 @@ import jax.monitoring
 
 MOST_MAPPINGS = 30_000  # Linux allows a process 65,530; beyond, compilers abort
 _LOOK_EVERY = 20  # new programs between two looks at the mappings
-_OPTIONS = {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+_OPTIONS = {
+    "xla_cpu_enable_concurrency_optimized_scheduler": False,
+    "xla_cpu_use_fusion_emitters": False,
+}
 _MAPPINGS = Path("/proc/self/maps")
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 

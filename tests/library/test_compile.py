@@ -53,7 +53,8 @@ def test_outermost_programs_have_the_options_and_inner_ones_none(monkeypatch):
     assert float(twice(1.5)) == 3.0
     assert given == [None, compiler_options()]
     assert compiler_options() == {
-        "xla_cpu_enable_concurrency_optimized_scheduler": False
+        "xla_cpu_enable_concurrency_optimized_scheduler": False,
+        "xla_cpu_use_fusion_emitters": False,
     }
     twice(2.5)
     assert len(given) == 2
