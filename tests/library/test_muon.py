@@ -1,6 +1,9 @@
-"""Muon: the polynomial of a small matrix, as of the large one it stands for."""
+"""Muon: the polynomial of a small matrix, as of the large one it stands for, in deep
+linear and in nonlinear networks.
+"""
 
 import dataclasses
+import functools
 from unittest import mock
 
 import equinox as eqx
@@ -15,6 +18,7 @@ from dmftlib.fingerprint import fingerprint
 from dmftlib.history import LinearQueries
 from dmftlib.simulations.coordinate_training import Trained
 from dmftlib.simulations.optimisers import optimiser, updated
+from dmftlib.training import muon as training_muon
 from dmftlib.training.descent import Moved, Updated
 from dmftlib.training.muon import MuonDescent, orthogonalised
 
@@ -39,6 +43,26 @@ ALL = dict(
     weight_decay=0.6,
 )
 ALL_MUON = dict(learning_rate=np.linspace(0.0, 0.14, 8), momentum=0.6, weight_decay=0.3)
+NONLINEAR = dict(
+    inputs=np.array([[1.0, 0.4, -0.3], [-0.5, 1.2, 0.6]]),
+    targets=np.array([1.0, -1.0]),
+    hidden_layers=2,
+    gamma0=2.0,
+    init_variance=0.8,
+    learning_rate=0.2,
+    steps=4,
+)
+CLASSES = dict(
+    targets=np.array([0, 2]),
+    loss="cross-entropy",
+    hidden_layers=3,
+    init_variance=[1.0, 0.6, 0.7, 1.3],
+    layer_rates=[0.7, 1.3, 0.8, 1.2],
+    momentum=0.5,
+    nesterov=True,
+    weight_decay=0.3,
+)
+CLASSES_MUON = dict(learning_rate=np.linspace(0.0, 0.3, 4), momentum=0.6, nesterov=True)
 USUAL = ((3.4445, -4.7750, 2.0315),) * 5
 rng = np.random.default_rng(0)
 
@@ -50,6 +74,15 @@ def deep(muon=(), **changes):
 
 def everything(**changes):
     return deep(ALL_MUON, **{**ALL, **changes})
+
+
+def nonlinear(muon=(), **changes):
+    muon = dm.Muon(**{**MUON, "learning_rate": 0.3, **dict(muon)})
+    return dm.Nonlinear(**{"optimizer": muon, **NONLINEAR, **changes})
+
+
+def classes(muon=(), **changes):
+    return nonlinear({**CLASSES_MUON, **dict(muon)}, **{**CLASSES, **changes})
 
 
 def rule(rates, momentum=0.8, decay=0.5, unit=1.0, polynomials=USUAL, nesterov=True):
@@ -79,6 +112,25 @@ def test_the_update_is_the_polynomial_of_the_singular_values():
     np.testing.assert_allclose(large, Q_L @ expected @ Q_R.T, atol=1e-13)
     np.testing.assert_allclose(polynomial(1.0), 0.696, atol=5e-4)
     np.testing.assert_allclose(dm.Muon(0.1).slope, 3.4445**5, rtol=1e-14)
+
+
+def test_room_for_more_directions_changes_nothing():
+    """A large matrix of which part is zero: as the part, with its derivatives."""
+    room = (130, 101)
+    for used in ((20, 33), (60, 5), (130, 101)):
+        matrix, direction = rng.normal(size=(2, *used))
+        larger = [
+            jnp.zeros(room).at[: used[0], : used[1]].set(x) for x in (matrix, direction)
+        ]
+        along = functools.partial(orthogonalised, polynomials=USUAL)
+        found = jax.jvp(along, larger[:1], larger[1:])
+        with mock.patch.object(training_muon, "_LARGE", 1000):
+            expected = jax.jvp(along, (jnp.asarray(matrix),), (jnp.asarray(direction),))
+        for whole, part in zip(found, expected, strict=True):
+            np.testing.assert_allclose(whole[: used[0], : used[1]], part, atol=1e-10)
+            outside = np.array(whole)
+            outside[: used[0], : used[1]] = 0
+            assert not outside.any()
 
 
 def test_a_buffer_of_zeros_moves_nothing_and_has_no_derivative_that_is_nan():
@@ -418,3 +470,171 @@ def test_broken_theories_are_rejected(measured):
         late = dm.solve(deep(**WIDE))
     jax.clear_caches()
     assert measured.z(late).max() > 20
+
+
+@pytest.fixture(scope="module")
+def by_muon():
+    return dm.solve(nonlinear(), samples=1024)
+
+
+def test_a_nonlinear_network_of_one_direction_is_a_schedule_of_gradient_descent():
+    """One sample, no momentum, all else frozen: the buffer has one singular value."""
+    one = dict(inputs=[[1.0, 0.5]], targets=[1.0], layer_rates=[0.0, 1.0, 0.0])
+    options = dict(samples=256, batches=1)
+    muon = dict(momentum=0.0, weight_decay=0.0)
+    solution = dm.solve(nonlinear(muon, **one), **options)
+    residual = 1.0 - solution.predictions[:, 0, 0]
+    size = jnp.sqrt(
+        solution.feature_kernel(1)[:, 0, 0] * solution.gradient_kernel(2).ravel()
+    )
+    rates = 0.3 * polynomial(1.0) / (2.0 * residual * size)
+    plain = nonlinear(optimizer=None, learning_rate=np.asarray(rates[:-1]), **one)
+    plain = dm.solve(plain, **options)
+    for quantity in ("predictions", "train_loss"):
+        pair = [getattr(each, quantity) for each in (solution, plain)]
+        np.testing.assert_allclose(*pair, rtol=1e-6, atol=1e-12)
+    tops = [s.outliers(1, max_outliers=1).values for s in (solution, plain)]
+    np.testing.assert_allclose(*tops, rtol=1e-5)
+
+
+def test_a_query_contracted_with_a_small_residual_is_no_small_query():
+    """Muon moves as far for targets that are nearly reached."""
+    small = 1e-5 * np.array([[1.0, 0.0], [-0.5, 1.0]])
+    sizes = []
+    for targets in (small, 1e-3 * small):
+        net = nonlinear(targets=targets, layer_rates=[0.0, 1.0, 0.0])
+        solution = dm.solve(net, samples=256, throw=False)
+        (measured,) = solution.trajectory.layers
+        queries = np.linalg.norm(measured.left_queries[:, :4], axis=-1)
+        largest = queries.max((2, 3))
+        assert 0.1 < largest.min() <= largest.max() < 10
+        sizes.append(measured.rates[:, 0].max())
+    np.testing.assert_allclose(sizes[0], 1e3 * sizes[1], rtol=1e-5)
+
+
+def test_what_solutions_of_nonlinear_networks_have_and_refuse(by_muon):
+    for name in ("sharpness", "sharpness_limit", "edge_of_stability_step"):
+        with pytest.raises(ValueError, match="optimizer: got a Muon; needed: None"):
+            getattr(by_muon, name)
+    assert np.isfinite(by_muon.ntk.kernel).all()
+    np.testing.assert_allclose(by_muon.scale(1), (1 - 0.06) ** np.arange(5))
+    edge = by_muon.bulk(1, 4).upper_end
+    np.testing.assert_allclose(edge, 0.94**4 * 2 * 0.8**0.5, rtol=1e-12)
+    with pytest.raises(ValueError, match="optimizer: got a Muon.*response form"):
+        dm.solve(nonlinear(), samples=64, form="response")
+    with pytest.raises(ValueError, match="dtype: got 'float32'.*Muon"):
+        dm.simulate(nonlinear(), width=500, matrix_free=True, dtype="float32")
+
+
+def test_what_is_left_out_of_a_nonlinear_history_is_small_after_the_polynomial(by_muon):
+    few, whole = (by_muon.outliers(1, 4, tolerance=x).values for x in (1e-3, 1e-6))
+    count = min(len(few), len(whole))
+    assert count >= 2
+    np.testing.assert_allclose(few[:count], whole[:count], rtol=1e-4)
+    assert (few[count:] < 1.001 * by_muon.bulk(1, 4).upper_end).all()
+
+
+def test_a_nonlinear_solution_is_saved_and_found_again(by_muon, tmp_path):
+    again = dm.load(dm.save(by_muon, tmp_path / "solution.npz"))
+    assert eqx.tree_equal(again.net, by_muon.net)
+    np.testing.assert_array_equal(again.outliers(1).values, by_muon.outliers(1).values)
+    changes = (
+        dict(momentum=0.5),
+        dict(nesterov=True),
+        dict(weight_decay=0.1),
+        dict(learning_rate=np.full(4, 0.1)),
+    )
+    prints = {fingerprint(nonlinear(change)) for change in ({}, *changes)}
+    assert len({*prints, fingerprint(nonlinear(optimizer=None))}) == 6
+
+
+@pytest.mark.slow
+def test_a_nonlinear_network_under_jit_and_in_a_sweep_has_the_same_numbers():
+    def network(rate):
+        return nonlinear(dict(learning_rate=rate))
+
+    def final(rate):
+        solution = dm.solve(network(rate), samples=256, rank=16)
+        return solution.train_loss[-1], solution.outliers(1, 4, max_outliers=2).values
+
+    rates = jnp.array([0.05, 0.2])
+    table = dm.sweep(
+        network,
+        {"rate": np.asarray(rates)},
+        ["train_loss"],
+        progress=False,
+        samples=256,
+        rank=16,
+    )
+    for i, rate in enumerate(rates):
+        loss, tops = jax.jit(final)(rate)
+        alone, expected = final(float(rate))
+        np.testing.assert_allclose(loss, alone, rtol=1e-9)
+        np.testing.assert_allclose(tops, expected, rtol=1e-4)
+        np.testing.assert_allclose(table.train_loss[i, -1], alone, rtol=1e-9)
+
+
+def seen_of_nonlinear(name, value, muon):
+    changes = {name: value}
+    net = classes(changes) if muon else classes(**changes)
+    solution = dm.solve(net, samples=128, batches=2, rank=24)
+    return jnp.stack(
+        [
+            solution.train_loss[-1],
+            *solution.outliers(2, 4, max_outliers=1).values,
+            solution.escape_margin(1, 4),
+        ]
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "muon", "value"),
+    [
+        ("learning_rate", True, CLASSES_MUON["learning_rate"]),
+        ("momentum", True, 0.6),
+        ("weight_decay", True, 0.2),
+        ("learning_rate", False, 0.2),
+        ("gamma0", False, 2.0),
+    ],
+)
+def test_derivatives_of_a_nonlinear_network(name, muon, value):
+    value = jnp.asarray(value, float)
+    found = jax.jacfwd(lambda x: seen_of_nonlinear(name, x, muon))(value)
+    assert np.isfinite(found).all() and np.abs(found).max() > 1e-3
+    step = 1e-5
+    at = (-1,) if value.shape else ()
+    shift = jnp.zeros(value.shape).at[at].set(step)
+    pair = (seen_of_nonlinear(name, value + s * shift, muon) for s in (1, -1))
+    ahead, behind = pair
+    expected = (ahead - behind) / (2 * step)
+    np.testing.assert_allclose(
+        found[(slice(None), *at)], expected, rtol=1e-3, atol=1e-4
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", [nonlinear(), classes()])
+def test_nonlinear_networks_of_finite_width_obey(net):
+    solution = dm.solve(net, samples=16384)
+    simulation = dm.simulate(net, width=400, seeds=24, spectra_at=(4,), progress=False)
+    table = dm.compare(solution, simulation)
+    assert np.abs(table.z).max() < 4.5
+    assert (table.z**2).mean() < 2.5  # biased by O(1/N)
+    assert solution.outliers(1, 4).values[0] > 1.1 * solution.bulk(1, 4).upper_end
+
+
+@pytest.mark.slow
+def test_matrix_free_networks_have_the_law_of_dense_ones():
+    net = classes()
+    plain = dm.simulate(net, width=60, seeds=1000, progress=False)
+    free = dm.simulate(
+        net, width=60, seeds=500, seed=1, matrix_free=True, progress=False
+    )
+    for quantity in (
+        lambda s: s.train_loss[:, -1],
+        lambda s: s.predictions[:, 3, 0, 0],
+        lambda s: s.feature_kernel(2)[:, -1, 0, 1],
+    ):
+        pair = [quantity(each) for each in (plain, free)]
+        assert stats.ks_2samp(*pair).pvalue > 1e-3
