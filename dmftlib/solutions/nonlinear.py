@@ -372,8 +372,8 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         index (s P + mu) K + k. At one step, values (k,); without `step` at all of
         them, (steps+1, k), padded with NaN. `max_outliers` sets k and has to be given
         under `jit`. Directions of less than `tolerance` of the largest among the
-        queries are left out: 0.001 if not given, or what training has dropped already
-        (`stats`). With `independent` the spikes are wrongly taken as
+        queries, with Muon among its updates, are left out: 0.001 if not given, or what
+        training has dropped already (`stats`). With `independent` the spikes are wrongly taken as
         independent of the initial weights, to be compared with.
         """
         step = self._step(step)

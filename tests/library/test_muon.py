@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
+from scipy.sparse.linalg import eigsh
 
 import dmftlib as dm
 from dmftlib.fingerprint import fingerprint
-from dmftlib.history import LinearQueries
+from dmftlib.history import LinearQueries, WeightHistory
 from dmftlib.simulations.coordinate_training import Trained
 from dmftlib.simulations.optimisers import optimiser, updated
 from dmftlib.training import muon as training_muon
@@ -55,14 +56,13 @@ NONLINEAR = dict(
 CLASSES = dict(
     targets=np.array([0, 2]),
     loss="cross-entropy",
-    hidden_layers=3,
-    init_variance=[1.0, 0.6, 0.7, 1.3],
-    layer_rates=[0.7, 1.3, 0.8, 1.2],
+    init_variance=[1.0, 0.6, 1.3],
+    layer_rates=[0.7, 1.3, 1.2],
     momentum=0.5,
     nesterov=True,
     weight_decay=0.3,
+    steps=3,
 )
-CLASSES_MUON = dict(learning_rate=np.linspace(0.0, 0.3, 4), momentum=0.6, nesterov=True)
 USUAL = ((3.4445, -4.7750, 2.0315),) * 5
 rng = np.random.default_rng(0)
 
@@ -79,10 +79,6 @@ def everything(**changes):
 def nonlinear(muon=(), **changes):
     muon = dm.Muon(**{**MUON, "learning_rate": 0.3, **dict(muon)})
     return dm.Nonlinear(**{"optimizer": muon, **NONLINEAR, **changes})
-
-
-def classes(muon=(), **changes):
-    return nonlinear({**CLASSES_MUON, **dict(muon)}, **{**CLASSES, **changes})
 
 
 def rule(rates, momentum=0.8, decay=0.5, unit=1.0, polynomials=USUAL, nesterov=True):
@@ -472,24 +468,119 @@ def test_broken_theories_are_rejected(measured):
     assert measured.z(late).max() > 20
 
 
+def residual(net, f):
+    """Minus the derivative of the loss, and the loss."""
+    targets = np.asarray(net.targets)
+    if net.loss.name == "squared":
+        return targets - f, np.sum((targets - f) ** 2, 1).mean()
+    shares = special.softmax(f, 1)
+    return targets - shares, -np.sum(targets * np.log(shares), 1).mean()
+
+
+def raw_network(net, count, width, seed):
+    """The largest singular value after the last step, the sum of the `count` largest,
+    and losses, of one network of two hidden layers without Nesterov's momentum.
+
+    Raw weights in NumPy, gradients by hand, and the polynomial between orthonormal bases
+    of all gradients so far, where it is that of the whole matrix.
+    """
+    draw = np.random.default_rng([seed, width])
+    P, D = net.inputs.shape
+    x, muon, pull = np.asarray(net.inputs), net.optimizer, net.gamma0 / P
+    deviations = np.sqrt(np.broadcast_to(net.init_variance, (3,)))
+    W0 = deviations[0] * draw.normal(size=(width, D))
+    M = deviations[1] * draw.normal(size=(width, width)) / width**0.5
+    w = deviations[2] * draw.normal(size=(net.targets.shape[1], width))
+    left, right, losses = np.zeros((width, 0)), np.zeros((width, 0)), []
+    for t in range(net.steps + 1):
+        first = np.tanh(x @ W0.T / D**0.5)
+        second = np.tanh(first @ M.T)
+        delta, loss = residual(net, second @ w.T / (net.gamma0 * width))
+        losses.append(loss)
+        if t == net.steps:
+            break
+        g2 = (1 - second**2) * (delta @ w)
+        g1 = (1 - first**2) * (g2 @ M)
+        left = np.hstack([muon.momentum * left, pull * g2.T])
+        right = np.hstack([right, first.T])
+        (Q_L, R_L), (Q_R, R_R) = (np.linalg.qr(side) for side in (left, right))
+        u, s, v = np.linalg.svd(R_L @ R_R.T)
+        turned = (u * polynomial(s / np.linalg.norm(s))) @ v
+        M *= 1 - muon.learning_rate * muon.weight_decay
+        M += muon.learning_rate * (Q_L @ turned) @ Q_R.T
+        w = w + net.learning_rate * pull * delta.T @ second
+        W0 = W0 + net.learning_rate * pull * g1.T @ x / D**0.5
+    squares = eigsh(M.T @ M, count, return_eigenvectors=False)
+    return np.array([squares.max() ** 0.5, np.sqrt(squares).sum(), *losses[2::2]])
+
+
+def seen(solution, count, **options):
+    """The same of a solution; the edge where there are fewer outliers."""
+    last = solution.net.steps
+    values = solution.outliers(1, last, max_outliers=count, **options).values
+    tops = jnp.where(jnp.isfinite(values), values, solution.bulk(1, last).upper_end)
+    top = jnp.stack([tops[0], tops.sum()])
+    return jnp.concatenate([top, solution.train_loss[2::2]])
+
+
+@dataclasses.dataclass(frozen=True)
+class Wide:
+    """What raw networks of two widths say of infinite width, where they differ from it
+    by one over the width.
+    """
+
+    count: int
+    limit: np.ndarray
+    errors: np.ndarray
+
+    @staticmethod
+    def of(net, count, widths, seeds):
+        """Of so many singular values; the second width is twice the first."""
+        found = np.array(
+            [
+                [raw_network(net, count, width, seed) for seed in range(seeds)]
+                for width in widths
+            ]
+        )
+        narrow, wide = found.mean(1)
+        of_narrow, of_wide = found.var(1, ddof=1) / seeds
+        return Wide(count, 2 * wide - narrow, np.sqrt(4 * of_wide + of_narrow))
+
+    def z(self, solution, **options):
+        apart = seen(solution, self.count, **options) - self.limit
+        error = solution.standard_error(lambda s: seen(s, self.count))
+        return np.abs(apart) / np.hypot(self.errors, error)
+
+
 @pytest.fixture(scope="module")
 def by_muon():
     return dm.solve(nonlinear(), samples=1024)
 
 
-def test_a_nonlinear_network_of_one_direction_is_a_schedule_of_gradient_descent():
-    """One sample, no momentum, all else frozen: the buffer has one singular value."""
+@pytest.mark.parametrize(
+    ("momentum", "ns_steps", "value"),
+    [
+        (0.0, 5, polynomial(1.0)),
+        pytest.param(0.8, 0, 1.0, marks=pytest.mark.slow),
+    ],
+)
+def test_limits_of_a_nonlinear_network_that_are_a_schedule(momentum, ns_steps, value):
+    """Where the buffer has one direction, as of one sample without momentum, and without
+    a polynomial; all else frozen.
+    """
     one = dict(inputs=[[1.0, 0.5]], targets=[1.0], layer_rates=[0.0, 1.0, 0.0])
     options = dict(samples=256, batches=1)
-    muon = dict(momentum=0.0, weight_decay=0.0)
+    muon = dict(momentum=momentum, weight_decay=0.0, ns_steps=ns_steps)
     solution = dm.solve(nonlinear(muon, **one), **options)
-    residual = 1.0 - solution.predictions[:, 0, 0]
-    size = jnp.sqrt(
-        solution.feature_kernel(1)[:, 0, 0] * solution.gradient_kernel(2).ravel()
-    )
-    rates = 0.3 * polynomial(1.0) / (2.0 * residual * size)
-    plain = nonlinear(optimizer=None, learning_rate=np.asarray(rates[:-1]), **one)
-    plain = dm.solve(plain, **options)
+    (measured,) = solution.trajectory.layers
+    undirected = eqx.tree_at(lambda m: m.descent, measured, None)
+    gradients = WeightHistory.from_moments(undirected, 1e-7)
+    buffer, rates = 0.0, []
+    for gradient in gradients.increments:
+        buffer = momentum * buffer + gradient
+        rates.append(0.3 * value / np.linalg.norm(buffer))
+    changes = dict(optimizer=None, learning_rate=rates, momentum=momentum)
+    plain = dm.solve(nonlinear(**changes, **one), **options)
     for quantity in ("predictions", "train_loss"):
         pair = [getattr(each, quantity) for each in (solution, plain)]
         np.testing.assert_allclose(*pair, rtol=1e-6, atol=1e-12)
@@ -510,6 +601,12 @@ def test_a_query_contracted_with_a_small_residual_is_no_small_query():
         assert 0.1 < largest.min() <= largest.max() < 10
         sizes.append(measured.rates[:, 0].max())
     np.testing.assert_allclose(sizes[0], 1e3 * sizes[1], rtol=1e-5)
+
+
+def test_raw_networks_of_two_widths_obey(by_muon):
+    wide = Wide.of(by_muon.net, 1, (150, 300), 60)
+    assert wide.z(by_muon).max() < 4
+    assert wide.errors.max() < 0.02
 
 
 def test_what_solutions_of_nonlinear_networks_have_and_refuse(by_muon):
@@ -548,89 +645,43 @@ def test_a_nonlinear_solution_is_saved_and_found_again(by_muon, tmp_path):
     assert len({*prints, fingerprint(nonlinear(optimizer=None))}) == 6
 
 
+SMALL = dict(samples=128, batches=1, rank=10)
+
+
+def loss_and_top(numbers):
+    """Of the rate, the momentum, the decay of Muon, and gamma0."""
+    rate, momentum, decay, gamma0 = numbers
+    muon = dict(learning_rate=rate, momentum=momentum, weight_decay=decay)
+    solution = dm.solve(nonlinear(muon, gamma0=gamma0), **SMALL)
+    (top,) = solution.outliers(1, 4, max_outliers=1).values
+    return jnp.stack([solution.train_loss[-1], top])
+
+
 @pytest.mark.slow
-def test_a_nonlinear_network_under_jit_and_in_a_sweep_has_the_same_numbers():
+def test_a_nonlinear_network_has_derivatives_and_is_swept():
+    at = jnp.array([0.4, 0.8, 0.2, 2.0])
+    found = jax.jacfwd(loss_and_top)(at)
+    for i, step in enumerate(1e-5 * np.eye(4)):
+        expected = (loss_and_top(at + step) - loss_and_top(at - step)) / 2e-5
+        np.testing.assert_allclose(found[:, i], expected, rtol=1e-3, atol=1e-5)
+        assert np.abs(expected).min() > 1e-3
+
     def network(rate):
-        return nonlinear(dict(learning_rate=rate))
+        return nonlinear(dict(learning_rate=rate, weight_decay=0.2))
 
-    def final(rate):
-        solution = dm.solve(network(rate), samples=256, rank=16)
-        return solution.train_loss[-1], solution.outliers(1, 4, max_outliers=2).values
-
-    rates = jnp.array([0.05, 0.2])
-    table = dm.sweep(
-        network,
-        {"rate": np.asarray(rates)},
-        ["train_loss"],
-        progress=False,
-        samples=256,
-        rank=16,
-    )
-    for i, rate in enumerate(rates):
-        loss, tops = jax.jit(final)(rate)
-        alone, expected = final(float(rate))
-        np.testing.assert_allclose(loss, alone, rtol=1e-9)
-        np.testing.assert_allclose(tops, expected, rtol=1e-4)
-        np.testing.assert_allclose(table.train_loss[i, -1], alone, rtol=1e-9)
-
-
-def seen_of_nonlinear(name, value, muon):
-    changes = {name: value}
-    net = classes(changes) if muon else classes(**changes)
-    solution = dm.solve(net, samples=128, batches=2, rank=24)
-    return jnp.stack(
-        [
-            solution.train_loss[-1],
-            *solution.outliers(2, 4, max_outliers=1).values,
-            solution.escape_margin(1, 4),
-        ]
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "muon", "value"),
-    [
-        ("learning_rate", True, CLASSES_MUON["learning_rate"]),
-        ("momentum", True, 0.6),
-        ("weight_decay", True, 0.2),
-        ("learning_rate", False, 0.2),
-        ("gamma0", False, 2.0),
-    ],
-)
-def test_derivatives_of_a_nonlinear_network(name, muon, value):
-    value = jnp.asarray(value, float)
-    found = jax.jacfwd(lambda x: seen_of_nonlinear(name, x, muon))(value)
-    assert np.isfinite(found).all() and np.abs(found).max() > 1e-3
-    step = 1e-5
-    at = (-1,) if value.shape else ()
-    shift = jnp.zeros(value.shape).at[at].set(step)
-    pair = (seen_of_nonlinear(name, value + s * shift, muon) for s in (1, -1))
-    ahead, behind = pair
-    expected = (ahead - behind) / (2 * step)
-    np.testing.assert_allclose(
-        found[(slice(None), *at)], expected, rtol=1e-3, atol=1e-4
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("net", [nonlinear(), classes()])
-def test_nonlinear_networks_of_finite_width_obey(net):
-    solution = dm.solve(net, samples=16384)
-    simulation = dm.simulate(net, width=400, seeds=24, spectra_at=(4,), progress=False)
-    table = dm.compare(solution, simulation)
-    assert np.abs(table.z).max() < 4.5
-    assert (table.z**2).mean() < 2.5  # biased by O(1/N)
-    assert solution.outliers(1, 4).values[0] > 1.1 * solution.bulk(1, 4).upper_end
+    rates = dict(rate=[0.3, 0.4])
+    table = dm.sweep(network, rates, ["train_loss"], progress=False, **SMALL)
+    alone = loss_and_top(at)[0]
+    np.testing.assert_allclose(table.train_loss[1, -1], alone, rtol=1e-9)
 
 
 @pytest.mark.slow
 def test_matrix_free_networks_have_the_law_of_dense_ones():
-    net = classes()
-    plain = dm.simulate(net, width=60, seeds=1000, progress=False)
-    free = dm.simulate(
-        net, width=60, seeds=500, seed=1, matrix_free=True, progress=False
-    )
+    muon = dict(learning_rate=[0.0, 0.3, 0.2], momentum=0.6, nesterov=True)
+    net = nonlinear(muon, **CLASSES)
+    options = dict(width=64, progress=False)
+    plain = dm.simulate(net, seeds=400, **options)
+    free = dm.simulate(net, seeds=200, seed=1, matrix_free=True, **options)
     for quantity in (
         lambda s: s.train_loss[:, -1],
         lambda s: s.predictions[:, 3, 0, 0],
@@ -638,3 +689,51 @@ def test_matrix_free_networks_have_the_law_of_dense_ones():
     ):
         pair = [quantity(each) for each in (plain, free)]
         assert stats.ks_2samp(*pair).pvalue > 1e-3
+
+
+SEVERAL = dict(
+    inputs=np.array(
+        [
+            [1.6, 0.2, -0.3, 0.4],
+            [-0.3, 1.3, 0.5, -0.2],
+            [0.2, -0.6, 1.1, 0.7],
+            [0.5, 0.4, -0.8, 1.0],
+        ]
+    ),
+    targets=np.array([1.0, -1.0, 0.5, -0.7]),
+    init_variance=[1.0, 0.4, 1.0],
+    steps=6,
+)
+SEVERAL_MUON = dict(learning_rate=0.25, weight_decay=0.0)
+
+
+def several(muon=(), **changes):
+    return nonlinear({**SEVERAL_MUON, **dict(muon)}, **{**SEVERAL, **changes})
+
+
+@pytest.mark.slow
+def test_several_classes_send_out_several_directions():
+    """Cross-entropy, with decay: each sample has a direction of its own."""
+    classes = dict(targets=np.array([0, 1, 2, 0]), loss="cross-entropy")
+    net = several(dict(weight_decay=0.4), **classes)
+    solution = dm.solve(net, samples=4096)
+    assert len(solution.outliers(1, 6).values) >= 4
+    wide = Wide.of(net, 4, (400, 800), 40)
+    assert wide.z(solution).max() < 4
+    assert (wide.z(solution, independent=True)[:2] > [2, 6]).any()
+
+
+@pytest.mark.slow
+def test_broken_theories_of_a_nonlinear_network_are_rejected():
+    wide = Wide.of(several(), 4, (400, 800), 40)
+    right = dm.solve(several(), samples=4096)
+    assert wide.z(right).max() < 4
+    assert wide.z(right, independent=True)[:2].min() > 6
+    cubic = dict(ns_steps=20, ns_coeffs=(1.5, -0.5, 0.0))
+    polar = dm.solve(several(cubic), samples=4096)
+    assert wide.z(polar).max() > 8
+    jax.clear_caches()
+    with mock.patch.object(MuonDescent, "update", after_the_polynomial):
+        late = dm.solve(several(), samples=4096)
+    jax.clear_caches()
+    assert wide.z(late).max() > 8
