@@ -373,8 +373,8 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         them, (steps+1, k), padded with NaN. `max_outliers` sets k and has to be given
         under `jit`. Directions of less than `tolerance` of the largest among the
         queries, with Muon among its updates, are left out: 0.001 if not given, or what
-        training has dropped already (`stats`). With `independent` the spikes are wrongly taken as
-        independent of the initial weights, to be compared with.
+        training has dropped already (`stats`). With `independent` the spikes are wrongly
+        taken as independent of the initial weights, to be compared with.
         """
         step = self._step(step)
         history = self.weight_history(layer, tolerance)
