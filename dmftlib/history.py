@@ -29,7 +29,7 @@ from jaxtyping import Array, Float, Int
 from . import _checks, linalg
 from ._compile import compiled
 from ._types import AnyArray
-from .training.descent import AbstractDescent, Descent, Path
+from .training.descent import AbstractDescent, Path, before_update
 
 _DERIVATIVES = 3  # of the span of leading directions
 _RESOLVED = 1e-9  # relative gap between squared sizes that are told apart
@@ -267,9 +267,11 @@ class WeightHistory(eqx.Module):
 
         Moments are averaged over the batches: the queries, unlike the directions, are
         the same in all of them. Directions of less than `tolerance` of the largest are
-        left out. The queries are those of the updates: phi(h_mu(s)) at index s P + mu,
-        and on the left g_mu(s) = sum_k Delta_{mu k}(s) g_{mu k}(s) likewise or, where
-        every output has asked, g_{mu k}(s) at (s P + mu) K + k.
+        left out; with Muon, which enlarges what is small, those of less than that of
+        the largest update. The queries are those of the updates: phi(h_mu(s)) at index
+        s P + mu, and on the left g_mu(s) = sum_k Delta_{mu k}(s) g_{mu k}(s) likewise,
+        with Muon over the largest residual, or, where every output has asked,
+        g_{mu k}(s) at (s P + mu) K + k.
 
         >>> import dmftlib as dm
         >>> net = dm.Nonlinear(inputs=np.eye(2), targets=[1.0, -1.0], hidden_layers=2,
@@ -283,9 +285,10 @@ class WeightHistory(eqx.Module):
         rank = moments.core.shape[-1]
         left = moments.left_queries[:, :steps].reshape(batches, steps * P * K, rank)
         right = moments.right_queries[:, :steps].reshape(batches, steps * P, rank)
-        left = _pooled(left, tolerance)
-        right = _pooled(right, tolerance)
-        return _measured(moments, left, right)
+        slope = 1.0 if moments.descent is None else moments.descent.slope
+        finer = before_update(tolerance, slope)
+        measured = _measured(moments, _pooled(left, finer), _pooled(right, finer))
+        return measured if finer == tolerance else measured.compressed(tolerance)
 
 
 class _Leading(NamedTuple):
@@ -442,7 +445,7 @@ class Moments(eqx.Module):
     left_images: Float[Array, "r r"]  # Q_L^T M(0) M(0)^T Q_L
     right_images: Float[Array, "r r"]  # Q_R^T M(0)^T M(0) Q_R
     rates: Float[Array, "steps P K"]
-    descent: Descent | None = None
+    descent: AbstractDescent | None = None
 
     def until(self, steps: int) -> "Moments":
         """The same spikes of a training that has diverged after so many steps, nothing
@@ -494,7 +497,7 @@ class Responses(eqx.Module):
     left_response: Float[AnyArray, "times P K times P"]
     right_response: Float[AnyArray, "times P times P K"]
     rates: Float[AnyArray, "steps P K"]
-    descent: Descent | None = None
+    descent: AbstractDescent | None = None
 
     def grams(self):
         """Of phi(h^l) and of g^{l+1}."""

@@ -40,11 +40,13 @@ def simulate_matrix_free(
 
     The distribution is that of `simulate_nonlinear`, memory proportional to the width;
     see `training.queries`. Queries are taken as dependent where less than
-    `tolerance` of them is new. Singular values recorded are those past the edge of the
+    `tolerance` of them is new; with Muon, which enlarges what is small, of its updates.
+    Singular values recorded are those past the edge of the
     bulk.
 
-    Raises ValueError where the queries need more than `rank` directions, and where a
-    network is so narrow that they fill it.
+    Raises ValueError where the queries need more than `rank` directions, where a
+    network is so narrow that they fill it, and for a network that Muon trains in single
+    precision.
 
     >>> net = Nonlinear(inputs=np.eye(2), targets=[1.0, -1.0], hidden_layers=2, learning_rate=0.1, steps=3)
     >>> one = simulate_matrix_free(net, width=8000, seeds=1)  # W^1 would have 64 million entries
@@ -53,6 +55,9 @@ def simulate_matrix_free(
     """
     width = _checks.integer("width", width, 1)
     _checks.choice("dtype", dtype, ("float32", "float64"))
+    if net.optimizer is not None and dtype == "float32":
+        need = "'float64' for a network that Muon trains, which enlarges what is small"
+        _checks.fail("dtype", repr(dtype), need)
     if tolerance is None:
         tolerance = 1e-3 if dtype == "float32" else 1e-6
     _checks.positive("tolerance", tolerance)

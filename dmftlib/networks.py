@@ -120,8 +120,8 @@ class Muon(eqx.Module):
     columns)) or .2 sqrt(max(rows, columns)), multiply learning_rate, or the
     layer_rates of the network, which act on the rate and so on the decay. Nothing is
     added to |X|_F, and a buffer of zeros moves nothing. The readout, which is a vector,
-    is left to the SGD of the network, with its learning_rate, momentum, nesterov and
-    weight_decay.
+    and W^0 of a Nonlinear, which has no spectrum, are left to the SGD of the network,
+    with its learning_rate, momentum, nesterov and weight_decay.
 
     learning_rate, momentum and weight_decay may be JAX tracers. Raises ValueError,
     naming the argument, for anything else.
@@ -172,10 +172,17 @@ class Muon(eqx.Module):
 
 
 def _optimizer(value) -> Muon | None:
-    """What moves the matrices, None where the network's SGD does."""
+    """What moves the matrices with a spectrum, None where the network's SGD does."""
     if value is not None and not isinstance(value, Muon):
         _checks.fail("optimizer", _checks.shown(value), "None or a dmftlib.Muon")
     return value
+
+
+def _moves(optimizer: Muon | None, steps: int):
+    """Its schedule has as many steps as the network."""
+    if optimizer is not None:
+        name = "optimizer.learning_rate"
+        _checks.schedule(name, optimizer.learning_rate, steps)
 
 
 class DeepLinear(eqx.Module):
@@ -253,9 +260,7 @@ class DeepLinear(eqx.Module):
         _variances(self.init_variance, layers)
         _rates(self.learning_rate, self.steps)
         _factors(self.layer_rates, layers)
-        if self.optimizer is not None:
-            name = "optimizer.learning_rate"
-            _checks.schedule(name, self.optimizer.learning_rate, self.steps)
+        _moves(self.optimizer, self.steps)
 
     @property
     def gamma(self):
@@ -304,12 +309,15 @@ class Nonlinear(eqx.Module):
                      gradient divides by it
     batch_seed       seed of those draws
     momentum, nesterov, weight_decay, layer_rates   as of a DeepLinear
+    optimizer        None, or a `Muon` that moves W^1 ... W^{L-1}; learning_rate,
+                     momentum, nesterov and weight_decay are then of W^0 and w alone,
+                     and L is at least 2
 
     gamma0, init_variance, learning_rate, momentum, weight_decay and layer_rates may be
-    JAX tracers. Raises ValueError,
-    naming the argument, for shapes that do not match, NaN, numbers that are not
-    positive, activations that grow faster than linearly, targets that are none of the
-    loss, and losses that are no number.
+    JAX tracers. Raises ValueError, naming the argument, for shapes that do not match,
+    NaN, numbers that are not positive, activations that grow faster than linearly,
+    targets that are none of the loss, losses that are no number, and a Muon with no
+    matrix to move.
 
     >>> inputs, targets = [[1.0, 2.0], [0.5, -1.0]], [1.0, -1.0]
     >>> net = Nonlinear(inputs=inputs, targets=targets, hidden_layers=2, learning_rate=0.1, steps=5)
@@ -334,6 +342,7 @@ class Nonlinear(eqx.Module):
     nesterov: bool = eqx.field(static=True)
     weight_decay: float
     layer_rates: jax.Array | None
+    optimizer: Muon | None
 
     def __init__(
         self,
@@ -355,6 +364,7 @@ class Nonlinear(eqx.Module):
         nesterov=False,
         weight_decay=0.0,
         layer_rates=None,
+        optimizer=None,
     ):
         self.inputs = _inputs(inputs, targets)
         samples, dim = self.inputs.shape
@@ -380,6 +390,11 @@ class Nonlinear(eqx.Module):
         self.layer_rates = _factors(layer_rates, layers)
         self.batch = _drawn(batch, samples)
         self.batch_seed = _checks.integer("batch_seed", batch_seed, 0)
+        self.optimizer = _optimizer(optimizer)
+        _moves(self.optimizer, self.steps)
+        if self.optimizer is not None and self.hidden_layers == 1:
+            need = "None with hidden_layers=1, which has no N x N matrix for it to move"
+            _checks.fail("optimizer", "a Muon", need)
 
     def sample_weights(self) -> np.ndarray:
         """(steps, P): the weight of each sample in the gradient of each step, 1/batch

@@ -16,7 +16,7 @@ from .. import _checks
 from .._compile import compiled
 from ..networks import Nonlinear
 from .base import Simulation, in_turns, singular
-from .optimisers import sgd, shared, updated
+from .optimisers import optimiser, shared, updated
 
 # seeds trained together share about this many weights
 _NUMBERS_AT_ONCE = 4_000_000
@@ -246,8 +246,14 @@ def _step(net, weights, memory, sample_weights):
 
     unit = net.gamma0**2 * width
     gradient = jax.grad(loss)(weights)
-    weights, memory = updated(sgd(net, unit), gradient, memory, weights)
+    weights, memory = updated(_optimiser(net, unit, width), gradient, memory, weights)
     return weights, memory, record
+
+
+def _optimiser(net, unit, width):
+    """Of raw weights; W^0 and w are never Muon's."""
+    lengths = [width**0.5] * (net.hidden_layers - 1)
+    return optimiser(net, unit, lengths, first=1)
 
 
 def _measured(net, weights, width) -> Record:
@@ -289,7 +295,7 @@ def _gradients(net, weights, width):
 def _train(net, width, keys, spectra_at, bar) -> Run:
     same = shared(net, batch_seed=0)
     weights = _start(same, width, keys)
-    memory = jax.vmap(sgd(same, 1.0).init)(weights)
+    memory = jax.vmap(_optimiser(same, 1.0, width).init)(weights)
     records = []
     spectra = {}
     nothing = np.zeros((1, len(net.inputs)))

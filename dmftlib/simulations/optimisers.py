@@ -78,45 +78,50 @@ def _at(learning_rate, steps, step):
     return jnp.pad(rates, (0, 1))[step]
 
 
-def optimiser(net, unit, lengths) -> optax.GradientTransformation:
+def optimiser(net, unit, lengths, first=0) -> optax.GradientTransformation:
     """What trains a list of weights W^0 ... W^{L-1}, w, or what stands for them: `sgd`,
-    or Muon for all but the last.
+    or Muon for all from the `first` on but the last.
 
     `lengths` are those by which Muon's update of a matrix is multiplied: sqrt(fan-in) of
     raw weights.
     """
     if net.optimizer is None:
         return sgd(net, unit)
-    readout: Any = _sgd(net, unit)
+    others: Any = _sgd(net, unit)
+
+    def apart(weights):
+        matrices = weights[first:-1]
+        return matrices, [*weights[:first], weights[-1]]
 
     def init(params: Any):
-        *matrices, w = params
+        matrices, rest = apart(params)
         buffers = jax.tree.map(jnp.zeros_like, matrices)
-        return _Memory(jnp.zeros((), int), buffers, readout.init([w]))
+        return _Memory(jnp.zeros((), int), buffers, others.init(rest))
 
     def update(updates: Any, state, params: Any = None):
         muon = net.optimizer
-        *matrices, w = params
-        *gradients, gradient = updates
+        matrices, rest = apart(params)
+        gradients, of_rest = apart(updates)
         turned, buffers = _turned(muon, gradients, state.buffers)
         rate = _at(muon.learning_rate, net.steps, state.step)
         moved = []
         for each, matrix, length in zip(turned, matrices, lengths, strict=True):
             move = functools.partial(_moved, rate, rate * muon.weight_decay, length)
             moved.append(jax.tree.map(move, each, matrix))
-        (last,), of_readout = readout.update([gradient], state.readout, [w])
-        moved = _by_layer(net.layer_rates, [*moved, last], None)
-        return moved, _Memory(state.step + 1, buffers, of_readout)
+        by_sgd, kept = others.update(of_rest, state.others, rest)
+        moved = [*by_sgd[:-1], *moved, by_sgd[-1]]
+        moved = _by_layer(net.layer_rates, moved, None)
+        return moved, _Memory(state.step + 1, buffers, kept)
 
     return optax.GradientTransformation(init, update)
 
 
 class _Memory(NamedTuple):
-    """Of Muon, and of the SGD of the readout."""
+    """Of Muon, and of the SGD of all else."""
 
     step: jax.Array
     buffers: list
-    readout: Any
+    others: Any
 
 
 def _turned(muon, gradients, buffers):

@@ -25,8 +25,8 @@ from ..networks import Nonlinear
 from ..spectra.bulk import RectangularLaw
 from ..spectra.outliers import Outliers
 from ..training import nonlinear, response
-from ..training.descent import Descent
-from .base import AbstractHistorySolution, Outcome
+from ..training.descent import AbstractDescent, after_update
+from .base import AbstractHistorySolution, Outcome, refuse_muon
 
 _SAMPLES = 4000
 _MOST_SITES = 2**16  # of a batch, unless asked for
@@ -325,7 +325,11 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         It is the kernel's, not the Hessian's: that of the loss is, in these units, the
         kernel's on the residual's side and a term of the residual besides, and may be
         up to several times larger while the residual is large.
+
+        Raises ValueError for a network that Muon trains: the size of its update does
+        not follow that of the gradient, and no curvature is the edge of stability.
         """
+        refuse_muon(self.net)
         kernel = self.ntk.kernel
         finite = jnp.isfinite(kernel).all((1, 2))
         safe = jnp.where(finite[:, None, None], kernel, 0.0)
@@ -355,7 +359,7 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         """The law of the singular values of W^layer / sqrt(N) before training."""
         return RectangularLaw(1.0, self._layer(layer).variance.mean())
 
-    def descent(self, layer: int) -> Descent | None:
+    def descent(self, layer: int) -> AbstractDescent | None:
         """The optimiser of W^layer."""
         return jax.tree.map(lambda x: x[0], self._layer(layer).descent)
 
@@ -375,10 +379,10 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         index (s P + mu) K + k. At one step, values (k,); without `step` at all of
         them, (steps+1, k), padded with NaN. `max_outliers` sets k and has to be given
         under `jit`. Directions of less than `tolerance` of the largest among the
-        queries are left out: 0.001 if not given, or what training has dropped already
-        (`stats`). With `independent` the spikes are wrongly taken as
-        independent of the initial weights, to be compared with. The `standard_error` of
-        the values is that of `standard_error`, all of them at once.
+        queries, with Muon among its updates, are left out: 0.001 if not given, or what
+        training has dropped already (`stats`). With `independent` the spikes are wrongly
+        taken as independent of the initial weights, to be compared with. The
+        `standard_error` of the values is that of `standard_error`, all at once.
         """
         step = self._step(step)
         history = self.weight_history(layer, tolerance)
@@ -497,9 +501,11 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
     def stats(self) -> dict:
         """Samples, batches, the largest standard error of the predictions, the rank of
         the query histories of each layer (backward, forward), the room there was, the
-        share of the largest query below which a direction was dropped, and the sizes of
-        the bases.
+        share of the largest query, with Muon of its largest update, below which a
+        direction was dropped, and the sizes of the bases.
         """
+        muon = self.net.optimizer
+        slope = 1.0 if muon is None else muon.slope
         error = self.standard_error("predictions")
         return dict(
             samples=self.batches * self.sites,
@@ -507,7 +513,7 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
             standard_error=float(jnp.max(error)),
             ranks=np.asarray(self.trajectory.ranks.max(0)),
             rank_cap=self.rank,
-            tolerance=self.tolerance,
+            tolerance=after_update(self.tolerance, slope),
             directions=np.asarray(self.trajectory.used.max(0)),
         )
 

@@ -179,7 +179,7 @@ class Size:
         if capacity is None:
             momentum = _has_momentum(net)
             capacity = query_capacity(rows - 1, net.batch, tolerance, momentum)
-        shape = _muon_shape(net)
+        shape = MuonShape.of(net.optimizer)
         if shape is not None:
             tolerance = (tolerance or default_tolerance()) / max(1.0, shape.slope)
             tolerance = max(tolerance, float(jnp.finfo(float).eps))
@@ -219,13 +219,6 @@ class Size:
     def fresh_samples(self) -> int:
         """Directions of the space of the samples that random batches bring."""
         return self.rows if self.batch == "fraction" else 0
-
-
-def _muon_shape(net: DeepLinear) -> MuonShape | None:
-    optimizer = net.optimizer
-    if optimizer is None:
-        return None
-    return MuonShape(optimizer.polynomials, optimizer.nesterov, optimizer.slope)
 
 
 class Schedule(eqx.Module):

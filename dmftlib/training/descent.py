@@ -25,6 +25,8 @@ from jaxtyping import Array, Float
 from .. import _checks
 from .._types import AnyArray
 
+_LEAST_SHARE = 1e-7  # its square is above the rounding of inner products
+
 
 class Moved(NamedTuple):
     """M(t) = scale M(0) + spikes."""
@@ -56,6 +58,18 @@ class AbstractDescent(eqx.Module):
     @abc.abstractmethod
     def is_plain(self) -> bool:
         """Whether each step adds its rate times its direction, and no more."""
+
+    @property
+    def normalises(self) -> bool:
+        """Whether a step is as large for a small direction as for a large one."""
+        return False
+
+    @property
+    def slope(self) -> float:
+        """By how much an update may enlarge what is small in its direction beside what
+        is large.
+        """
+        return 1.0
 
     @abc.abstractmethod
     def at_rest(self, weights) -> Any:
@@ -97,6 +111,27 @@ class AbstractDescent(eqx.Module):
     def until(self, steps: int) -> Self:
         """The first so many steps."""
         return eqx.tree_at(lambda descent: descent.rates, self, self.rates[:steps])
+
+
+def before_update(tolerance: float, slope: float) -> float:
+    """The share of the largest direction below which an update of that `slope` has less
+    than `tolerance` of its largest, as far as squares of directions can tell.
+
+    >>> before_update(1e-3, 1.0), before_update(1e-3, 100.0), before_update(1e-6, 100.0)
+    (0.001, 1e-05, 1e-07)
+    """
+    finer = max(tolerance / max(1.0, slope), _LEAST_SHARE)
+    return min(tolerance, finer)
+
+
+def after_update(tolerance: float, slope: float) -> float:
+    """The share of the largest in an update below which directions are dropped, where
+    `before_update` has chosen them.
+
+    >>> after_update(1e-3, 100.0), round(after_update(1e-6, 100.0), 9)
+    (0.001, 1e-05)
+    """
+    return before_update(tolerance, slope) * max(1.0, slope)
 
 
 class Descent(AbstractDescent):

@@ -19,6 +19,8 @@ out of the queries must be smaller by as much.
 """
 
 import dataclasses
+import functools
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -29,6 +31,9 @@ from jaxtyping import Array, Float
 
 from .._types import AnyArray
 from .descent import AbstractDescent, Moved, Updated, as_vector, schedule
+
+_LARGE = 96  # a matrix whose products take longer than to look how much of it is zero
+_PARTS = 4
 
 
 def orthogonalised(
@@ -47,11 +52,41 @@ def orthogonalised(
     scaled = matrix / jnp.where(there, largest, 1.0)
     square = jnp.sum(scaled**2)
     x = jnp.where(there, scaled / jnp.sqrt(jnp.where(there, square, 1.0)), 0.0)
+    if min(matrix.shape) < _LARGE:
+        return _composed(x, polynomials)
+    sizes = [
+        math.ceil(part * max(matrix.shape) / _PARTS) for part in range(1, _PARTS + 1)
+    ]
+    blocks = [functools.partial(_of_block, polynomials, size) for size in sizes]
+    fitting = jnp.searchsorted(jnp.asarray(sizes), _used(x))
+    return jax.lax.switch(fitting, blocks, x)
+
+
+def _composed(x, polynomials):
+    """p_n o ... o p_1 of a matrix."""
     for a, b, c in polynomials:
         gram = x @ x.T
         once = gram @ x
         x = a * x + b * once + c * (gram @ once)
     return x
+
+
+def _of_block(polynomials: tuple, size: int, x):
+    """p of a matrix that is zero but for the first `size` rows and columns."""
+    block = _composed(x[:size, :size], polynomials)
+    return jnp.zeros_like(x).at[:size, :size].set(block)
+
+
+def _used(x):
+    """After so many rows and columns a matrix is zero: there is room for directions that
+    training has yet to find.
+    """
+    there = jax.lax.stop_gradient(x) != 0
+    rows, columns = (
+        jnp.max(jnp.where(jnp.any(there, axis), jnp.arange(count) + 1, 0))
+        for axis, count in ((1, x.shape[0]), (0, x.shape[1]))
+    )
+    return jnp.maximum(rows, columns)
 
 
 class MuonDescent(AbstractDescent):
@@ -76,6 +111,16 @@ class MuonDescent(AbstractDescent):
     def is_plain(self) -> bool:
         """Never: an update is no multiple of its direction."""
         return False
+
+    @property
+    def normalises(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def slope(self) -> float:
+        """By how much the smallest singular values of the buffer are multiplied."""
+        return abs(math.prod(a for a, _, _ in self.polynomials))
 
     def at_rest(self, weights: Moved) -> Float[Array, "..."]:
         """The buffer before the first step."""
@@ -104,6 +149,13 @@ class MuonShape(NamedTuple):
     polynomials: tuple
     nesterov: bool
     slope: float  # of small singular values
+
+    @staticmethod
+    def of(muon) -> "MuonShape | None":
+        """Of a `networks.Muon` or None."""
+        if muon is None:
+            return None
+        return MuonShape(muon.polynomials, muon.nesterov, muon.slope)
 
 
 class MuonNumbers(NamedTuple):

@@ -10,7 +10,7 @@ stochastic process, and S of them are a sample. Each step makes the queries
                h^1_mu by kappa sum_nu Delta_nu (x_mu . x_nu / D) g^1_nu,    kappa = gamma0 / P
 
 in causal order, and `queries` answers them. Plain descent adds the rate times these
-directions, `descent` says what other optimisers make of them. w, Delta and g carry an output index;
+directions, `descent` and `muon` say what other optimisers make of them. w, Delta and g carry an output index;
 training needs of them sum_k Delta_k g_k alone, which a sample asks once: g^L_mu = phi'(h^L_mu) sum_k Delta_mu k w_k,
 and kappa without Delta. Kernels with output indices need the queries of each output (`each_output`).
 Delta = -d loss/d f is all that training sees of the loss: y - f for the squared one.
@@ -37,8 +37,9 @@ from ..activations import Activation
 from ..history import Moments
 from ..losses import Loss
 from ..networks import Nonlinear
-from .descent import Descent, Optimiser, as_vector
+from .descent import AbstractDescent, Optimiser, as_vector, before_update
 from .forward_mode import apart, carried_forward, join, lengths
+from .muon import MuonNumbers, MuonShape
 from .nonlinear_step import Network, Queries, Random, State, kernel
 from .queries import Matrix
 from .sites import Source, Space, at_once, grow, ready, rounded
@@ -165,7 +166,8 @@ def train(
 
     seed       a number or a sequence of numbers: another sample for each
     room       rows of the bases: see `room_for`
-    tolerance  directions of less than this share of the largest query are forgotten
+    tolerance  directions of less than this share of the largest query are forgotten;
+               with Muon, which enlarges what is small, of the largest update
     matched    fresh vectors of exact moments from a scrambled Sobol sequence, for the
                limit (`sites` should be a power of 2); otherwise the networks of width
                `sites` themselves
@@ -232,6 +234,9 @@ def _problem(
     key = jax.random.key(int(rng.integers(2**62)))
     times = padded(net.steps + 1)
     numbers = Numbers.of(net, times)
+    muon = MuonShape.of(net.optimizer)
+    if muon is not None:
+        tolerance = before_update(tolerance, muon.slope)
     size = Size(
         net.hidden_layers,
         net.activation,
@@ -245,6 +250,7 @@ def _problem(
         dtype,
         each_output or net.targets.shape[1] == 1,
         net.nesterov,
+        muon,
         lengths(numbers),
     )
     weights = net.sample_weights()
@@ -286,6 +292,7 @@ class Size:
     dtype: str
     each_output: bool
     nesterov: bool
+    muon: MuonShape | None
     lengths: tuple[int, ...]  # of the vectors of `Numbers`
 
 
@@ -295,6 +302,7 @@ class Numbers(NamedTuple):
     gamma0: Float[AnyArray, " one"]
     variance: Float[AnyArray, " layers"]  # or one of all
     optimiser: Optimiser
+    muon: MuonNumbers
 
     @staticmethod
     def of(net: Nonlinear, times: int) -> "Numbers":
@@ -303,13 +311,16 @@ class Numbers(NamedTuple):
             as_vector(net.gamma0),
             as_vector(net.init_variance),
             Optimiser.of(net, times),
+            MuonNumbers.of(net.optimizer, times),
         )
 
     @staticmethod
     def apart(joined, lengths) -> "Numbers":
         """What was joined in one vector."""
         gamma0, variance, *rest = apart(joined, lengths)
-        return Numbers(gamma0, variance, Optimiser(*rest))
+        count = len(Optimiser._fields)
+        optimiser = Optimiser(*rest[:count])
+        return Numbers(gamma0, variance, optimiser, MuonNumbers(*rest[count:]))
 
 
 class Data(eqx.Module):
@@ -369,9 +380,25 @@ def _begun(size: Size, data: Data, numbers) -> tuple[Network, State]:
         data.sample_weights.astype(size.dtype),
         numbers.gamma0[0],
         jnp.sqrt(variances),
-        numbers.optimiser.descents(layers, size.times, size.nesterov),
+        _descents(size, numbers),
     )
     return network, _start(size, network, x, data.room)
+
+
+def _descents(size: Size, numbers: Numbers) -> tuple:
+    """The optimisers of W^0 ... W^{L-1}, w."""
+    layers = size.layers + 1
+    descents = numbers.optimiser.descents(layers, size.times, size.nesterov)
+    if size.muon is None:
+        return descents
+    factors = numbers.optimiser.layer_rates
+    of_matrices = [
+        numbers.muon.descent(
+            size.times, factors[l] if len(factors) else 1.0, 1.0, size.muon
+        )
+        for l in range(1, size.layers)
+    ]
+    return (descents[0], *of_matrices, descents[-1])
 
 
 def _run(size: Size, data: Data, numbers) -> Trajectory:
@@ -509,13 +536,13 @@ def _layers(network: Network, matrices, queries: Queries, times) -> tuple:
     )
 
 
-def _pull(descent: Descent, rates):
+def _pull(descent: AbstractDescent, rates):
     """The strengths of the spikes of each step, and the optimiser that they are handed
     to if there is need of one.
     """
     if descent.is_plain:
         return descent.rates[:, None, None] * rates, None
-    return rates, descent
+    return rates, descent.between_unit_directions()
 
 
 def _times(counts, matrix: Matrix, times):

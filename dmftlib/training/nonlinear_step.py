@@ -248,8 +248,19 @@ class Network(eqx.Module):
         if self.each_output:
             readouts = jnp.broadcast_to(readout, (P, *readout.shape))
             return Pull(readouts, residual)
-        contracted = residual @ readout
-        return Pull(contracted[:, None], jnp.ones((P, 1), readout.dtype))
+        size = self.size(residual)
+        contracted = (residual / size) @ readout
+        ones = jnp.ones((P, 1), readout.dtype)
+        return Pull(contracted[:, None], size * ones)
+
+    def size(self, residual):
+        """By which contracted queries are divided. An update that is as large for a
+        small residual as for a large one asks for as much precision of its queries.
+        """
+        if not any(descent.normalises for descent in self.descents):
+            return 1.0
+        largest = jnp.max(jnp.abs(jax.lax.stop_gradient(residual)))
+        return jnp.where(largest > 0, largest, 1.0)
 
     def backward(
         self, state: State, ahead: Forward, readouts: Float[Array, "P J S"], keys

@@ -53,7 +53,7 @@ def train(net: Nonlinear, seed, sites: int) -> Trajectory:
     ^3 of time.
 
     Raises ValueError for a kinked activation: its B has a part that no derivative at a
-    site sees.
+    site sees; and for a network that Muon trains.
     """
     activation = net.activation
     if activation.kinked:
@@ -61,6 +61,12 @@ def train(net: Nonlinear, seed, sites: int) -> Trajectory:
             "activation",
             activation.name,
             'a smooth one in the response form; form="conditioning" takes any',
+        )
+    if net.optimizer is not None:
+        _checks.fail(
+            "optimizer",
+            "a Muon",
+            'None in the response form, where updates are multiples of the gradients; form="conditioning" takes one',
         )
     if not _checks.is_concrete(net):
         _checks.fail("form", "response", '"conditioning" under jit and grad')

@@ -140,7 +140,7 @@ def of_optimiser(kind, steps, layers):
 
 
 def of_muon():
-    """The optimiser of the matrices of a DeepLinear, and what it does not have."""
+    """The optimiser of the matrices with a spectrum, and what it does not have."""
     triple = (3.0, -3.0, 1.0)
     own = {
         "learning_rate": (*NO_NUMBER[:4], [NAN, 0.1], [-0.1, 0.1], [[0.1, 0.1]]),
@@ -171,11 +171,37 @@ def of_muon():
         muon = dm.Muon(0.1, ns_steps=value)
         return dm.solve(network("DeepLinear", optimizer=muon)).sharpness
 
+    def nonlinear(value):
+        return network("Nonlinear", optimizer=dm.Muon(value))
+
+    def of_one_layer(value):
+        muon = dm.Muon(value)
+        return network("Nonlinear", hidden_layers=1, optimizer=muon)
+
     return [
         *of_function("Muon", dm.Muon, {"learning_rate": 0.1}, own),
         *of_network("DeepLinear", "optimizer", ("muon", 1, dm.Muon, {})),
         *at("DeepLinear", "optimizer.learning_rate", ([0.1] * 5, [0.1]), of_rates),
         *at("DeepLinearSolution.sharpness", "optimizer", (1,), of_sharpness),
+        *of_network("Nonlinear", "optimizer", ("muon", 1, dm.Muon, {})),
+        *at("Nonlinear", "optimizer", (0.1,), of_one_layer),
+        *at("Nonlinear", "optimizer.learning_rate", ([0.1] * 5, [0.1]), nonlinear),
+    ]
+
+
+def where_muon_is_refused():
+    """What solves and simulates other networks."""
+    net = network("Nonlinear", optimizer=dm.Muon(0.1))
+
+    def by(form):
+        return dm.solve(net, samples=64, form=form)
+
+    def in_precision(dtype):
+        return dm.simulate(net, width=20, matrix_free=True, dtype=dtype)
+
+    return [
+        *at("solve", "optimizer", ("response",), by),
+        *at("simulate", "dtype", ("float32",), in_precision),
     ]
 
 
@@ -1018,6 +1044,7 @@ def cases() -> list[Case]:
             in_folder(damaged),
         ),
     ]
+    found += where_muon_is_refused()
     return found
 
 

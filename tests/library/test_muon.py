@@ -1,20 +1,26 @@
-"""Muon: the polynomial of a small matrix, as of the large one it stands for."""
+"""Muon: the polynomial of a small matrix, as of the large one it stands for, in deep
+linear and in nonlinear networks.
+"""
 
 import dataclasses
+import functools
 from unittest import mock
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
+from scipy.sparse.linalg import eigsh
 
 import dmftlib as dm
 from dmftlib.fingerprint import fingerprint
-from dmftlib.history import LinearQueries
+from dmftlib.history import LinearQueries, WeightHistory
 from dmftlib.simulations.coordinate_training import Trained
 from dmftlib.simulations.optimisers import optimiser, updated
+from dmftlib.training import muon as training_muon
 from dmftlib.training.descent import Moved, Updated
 from dmftlib.training.muon import MuonDescent, orthogonalised
 
@@ -39,6 +45,25 @@ ALL = dict(
     weight_decay=0.6,
 )
 ALL_MUON = dict(learning_rate=np.linspace(0.0, 0.14, 8), momentum=0.6, weight_decay=0.3)
+NONLINEAR = dict(
+    inputs=np.array([[1.0, 0.4, -0.3], [-0.5, 1.2, 0.6]]),
+    targets=np.array([1.0, -1.0]),
+    hidden_layers=2,
+    gamma0=2.0,
+    init_variance=0.8,
+    learning_rate=0.2,
+    steps=4,
+)
+CLASSES = dict(
+    targets=np.array([0, 2]),
+    loss="cross-entropy",
+    init_variance=[1.0, 0.6, 1.3],
+    layer_rates=[0.7, 1.3, 1.2],
+    momentum=0.5,
+    nesterov=True,
+    weight_decay=0.3,
+    steps=3,
+)
 USUAL = ((3.4445, -4.7750, 2.0315),) * 5
 rng = np.random.default_rng(0)
 
@@ -50,6 +75,11 @@ def deep(muon=(), **changes):
 
 def everything(**changes):
     return deep(ALL_MUON, **{**ALL, **changes})
+
+
+def nonlinear(muon=(), **changes):
+    muon = dm.Muon(**{**MUON, "learning_rate": 0.3, **dict(muon)})
+    return dm.Nonlinear(**{"optimizer": muon, **NONLINEAR, **changes})
 
 
 def rule(rates, momentum=0.8, decay=0.5, unit=1.0, polynomials=USUAL, nesterov=True):
@@ -79,6 +109,25 @@ def test_the_update_is_the_polynomial_of_the_singular_values():
     np.testing.assert_allclose(large, Q_L @ expected @ Q_R.T, atol=1e-13)
     np.testing.assert_allclose(polynomial(1.0), 0.696, atol=5e-4)
     np.testing.assert_allclose(dm.Muon(0.1).slope, 3.4445**5, rtol=1e-14)
+
+
+def test_room_for_more_directions_changes_nothing():
+    """A large matrix of which part is zero: as the part, with its derivatives."""
+    room = (130, 101)
+    for used in ((20, 33), (60, 5), (130, 101)):
+        matrix, direction = rng.normal(size=(2, *used))
+        larger = [
+            jnp.zeros(room).at[: used[0], : used[1]].set(x) for x in (matrix, direction)
+        ]
+        along = functools.partial(orthogonalised, polynomials=USUAL)
+        found = jax.jvp(along, larger[:1], larger[1:])
+        with mock.patch.object(training_muon, "_LARGE", 1000):
+            expected = jax.jvp(along, (jnp.asarray(matrix),), (jnp.asarray(direction),))
+        for whole, part in zip(found, expected, strict=True):
+            np.testing.assert_allclose(whole[: used[0], : used[1]], part, atol=1e-10)
+            outside = np.array(whole)
+            outside[: used[0], : used[1]] = 0
+            assert not outside.any()
 
 
 def test_a_buffer_of_zeros_moves_nothing_and_has_no_derivative_that_is_nan():
@@ -418,3 +467,311 @@ def test_broken_theories_are_rejected(measured):
         late = dm.solve(deep(**WIDE))
     jax.clear_caches()
     assert measured.z(late).max() > 20
+
+
+def residual(net, f):
+    """Minus the derivative of the loss, and the loss."""
+    targets = np.asarray(net.targets)
+    if net.loss.name == "squared":
+        return targets - f, np.sum((targets - f) ** 2, 1).mean()
+    shares = special.softmax(f, 1)
+    return targets - shares, -np.sum(targets * np.log(shares), 1).mean()
+
+
+def between_bases(left, right):
+    """The polynomial of left right^T between orthonormal bases of the two sides."""
+    (Q_L, R_L), (Q_R, R_R) = (np.linalg.qr(side) for side in (left, right))
+    u, s, v = np.linalg.svd(R_L @ R_R.T)
+    turned = (u * polynomial(s / np.linalg.norm(s))) @ v
+    return (Q_L @ turned) @ Q_R.T
+
+
+def in_bfloat16(left, right):
+    """The same of the whole matrix, each product rounded to eight bits, as torch does."""
+
+    def rounded(x):
+        return x.astype(ml_dtypes.bfloat16).astype(np.float32)
+
+    buffer = left @ right.T
+    x = rounded(buffer / np.linalg.norm(buffer))
+    for a, b, c in USUAL:
+        square = rounded(x @ x.T)
+        both = rounded(b * square + c * rounded(square @ square))
+        x = rounded(a * x + rounded(both @ x))
+    return x
+
+
+def raw_network(net, count, width, seed, turned=between_bases):
+    """The largest singular value after the last step, the sum of the `count` largest,
+    and losses, of one network of two hidden layers without Nesterov's momentum.
+
+    Raw weights in NumPy, gradients by hand, and the polynomial of the buffer, the product
+    of what is on its two sides.
+    """
+    draw = np.random.default_rng([seed, width])
+    P, D = net.inputs.shape
+    x, muon, pull = np.asarray(net.inputs), net.optimizer, net.gamma0 / P
+    deviations = np.sqrt(np.broadcast_to(net.init_variance, (3,)))
+    W0 = deviations[0] * draw.normal(size=(width, D))
+    M = deviations[1] * draw.normal(size=(width, width)) / width**0.5
+    w = deviations[2] * draw.normal(size=(net.targets.shape[1], width))
+    left, right, losses = np.zeros((width, 0)), np.zeros((width, 0)), []
+    for t in range(net.steps + 1):
+        first = np.tanh(x @ W0.T / D**0.5)
+        second = np.tanh(first @ M.T)
+        delta, loss = residual(net, second @ w.T / (net.gamma0 * width))
+        losses.append(loss)
+        if t == net.steps:
+            break
+        g2 = (1 - second**2) * (delta @ w)
+        g1 = (1 - first**2) * (g2 @ M)
+        left = np.hstack([muon.momentum * left, pull * g2.T])
+        right = np.hstack([right, first.T])
+        M *= 1 - muon.learning_rate * muon.weight_decay
+        M += muon.learning_rate * turned(left, right)
+        w = w + net.learning_rate * pull * delta.T @ second
+        W0 = W0 + net.learning_rate * pull * g1.T @ x / D**0.5
+    squares = eigsh(M.T @ M, count, return_eigenvectors=False)
+    return np.array([squares.max() ** 0.5, np.sqrt(squares).sum(), *losses[2::2]])
+
+
+def seen(solution, count, **options):
+    """The same of a solution; the edge where there are fewer outliers."""
+    last = solution.net.steps
+    values = solution.outliers(1, last, max_outliers=count, **options).values
+    tops = jnp.where(jnp.isfinite(values), values, solution.bulk(1, last).upper_end)
+    top = jnp.stack([tops[0], tops.sum()])
+    return jnp.concatenate([top, solution.train_loss[2::2]])
+
+
+@dataclasses.dataclass(frozen=True)
+class Wide:
+    """What raw networks of two widths say of infinite width, where they differ from it
+    by one over the width.
+    """
+
+    count: int
+    limit: np.ndarray
+    errors: np.ndarray
+
+    @staticmethod
+    def of(net, count, widths, seeds):
+        """Of so many singular values; the second width is twice the first."""
+        found = np.array(
+            [
+                [raw_network(net, count, width, seed) for seed in range(seeds)]
+                for width in widths
+            ]
+        )
+        narrow, wide = found.mean(1)
+        of_narrow, of_wide = found.var(1, ddof=1) / seeds
+        return Wide(count, 2 * wide - narrow, np.sqrt(4 * of_wide + of_narrow))
+
+    def z(self, solution, **options):
+        apart = seen(solution, self.count, **options) - self.limit
+        error = solution.standard_error(lambda s: seen(s, self.count))
+        return np.abs(apart) / np.hypot(self.errors, error)
+
+
+@pytest.fixture(scope="module")
+def by_muon():
+    return dm.solve(nonlinear(), samples=1024)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "ns_steps", "value"),
+    [
+        (0.0, 5, polynomial(1.0)),
+        pytest.param(0.8, 0, 1.0, marks=pytest.mark.slow),
+    ],
+)
+def test_limits_of_a_nonlinear_network_that_are_a_schedule(momentum, ns_steps, value):
+    """Where the buffer has one direction, as of one sample without momentum, and without
+    a polynomial; all else frozen.
+    """
+    one = dict(inputs=[[1.0, 0.5]], targets=[1.0], layer_rates=[0.0, 1.0, 0.0])
+    options = dict(samples=256, batches=1)
+    muon = dict(momentum=momentum, weight_decay=0.0, ns_steps=ns_steps)
+    solution = dm.solve(nonlinear(muon, **one), **options)
+    (measured,) = solution.trajectory.layers
+    undirected = eqx.tree_at(lambda m: m.descent, measured, None)
+    gradients = WeightHistory.from_moments(undirected, 1e-7)
+    buffer, rates = 0.0, []
+    for gradient in gradients.increments:
+        buffer = momentum * buffer + gradient
+        rates.append(0.3 * value / np.linalg.norm(buffer))
+    changes = dict(optimizer=None, learning_rate=rates, momentum=momentum)
+    plain = dm.solve(nonlinear(**changes, **one), **options)
+    for quantity in ("predictions", "train_loss"):
+        pair = [getattr(each, quantity) for each in (solution, plain)]
+        np.testing.assert_allclose(*pair, rtol=1e-6, atol=1e-12)
+    tops = [s.outliers(1, max_outliers=1).values for s in (solution, plain)]
+    np.testing.assert_allclose(*tops, rtol=1e-5)
+
+
+def test_a_query_contracted_with_a_small_residual_is_no_small_query():
+    """Muon moves as far for targets that are nearly reached."""
+    small = 1e-5 * np.array([[1.0, 0.0], [-0.5, 1.0]])
+    sizes = []
+    for targets in (small, 1e-3 * small):
+        net = nonlinear(targets=targets, layer_rates=[0.0, 1.0, 0.0])
+        solution = dm.solve(net, samples=256, throw=False)
+        (measured,) = solution.trajectory.layers
+        queries = np.linalg.norm(measured.left_queries[:, :4], axis=-1)
+        largest = queries.max((2, 3))
+        assert 0.1 < largest.min() <= largest.max() < 10
+        sizes.append(measured.rates[:, 0].max())
+    np.testing.assert_allclose(sizes[0], 1e3 * sizes[1], rtol=1e-5)
+
+
+def test_raw_networks_of_two_widths_obey(by_muon):
+    wide = Wide.of(by_muon.net, 1, (150, 300), 60)
+    assert wide.z(by_muon).max() < 4
+    assert wide.errors.max() < 0.02
+
+
+def test_what_solutions_of_nonlinear_networks_have_and_refuse(by_muon):
+    for name in ("sharpness", "sharpness_limit", "edge_of_stability_step"):
+        with pytest.raises(ValueError, match="optimizer: got a Muon; needed: None"):
+            getattr(by_muon, name)
+    assert np.isfinite(by_muon.ntk.kernel).all()
+    np.testing.assert_allclose(by_muon.scale(1), (1 - 0.06) ** np.arange(5))
+    edge = by_muon.bulk(1, 4).upper_end
+    np.testing.assert_allclose(edge, 0.94**4 * 2 * 0.8**0.5, rtol=1e-12)
+    with pytest.raises(ValueError, match="optimizer: got a Muon.*response form"):
+        dm.solve(nonlinear(), samples=64, form="response")
+    with pytest.raises(ValueError, match="dtype: got 'float32'.*Muon"):
+        dm.simulate(nonlinear(), width=500, matrix_free=True, dtype="float32")
+
+
+def test_what_is_left_out_of_a_nonlinear_history_is_small_after_the_polynomial(by_muon):
+    few, whole = (by_muon.outliers(1, 4, tolerance=x).values for x in (1e-3, 1e-6))
+    count = min(len(few), len(whole))
+    assert count >= 2
+    np.testing.assert_allclose(few[:count], whole[:count], rtol=1e-4)
+    assert (few[count:] < 1.001 * by_muon.bulk(1, 4).upper_end).all()
+
+
+def test_a_nonlinear_solution_is_saved_and_found_again(by_muon, tmp_path):
+    again = dm.load(dm.save(by_muon, tmp_path / "solution.npz"))
+    assert eqx.tree_equal(again.net, by_muon.net)
+    np.testing.assert_array_equal(again.outliers(1).values, by_muon.outliers(1).values)
+    changes = (
+        dict(momentum=0.5),
+        dict(nesterov=True),
+        dict(weight_decay=0.1),
+        dict(learning_rate=np.full(4, 0.1)),
+    )
+    prints = {fingerprint(nonlinear(change)) for change in ({}, *changes)}
+    assert len({*prints, fingerprint(nonlinear(optimizer=None))}) == 6
+
+
+SMALL = dict(samples=128, batches=1, rank=10)
+
+
+def loss_and_top(numbers):
+    """Of the rate, the momentum, the decay of Muon, and gamma0."""
+    rate, momentum, decay, gamma0 = numbers
+    muon = dict(learning_rate=rate, momentum=momentum, weight_decay=decay)
+    solution = dm.solve(nonlinear(muon, gamma0=gamma0), **SMALL)
+    (top,) = solution.outliers(1, 4, max_outliers=1).values
+    return jnp.stack([solution.train_loss[-1], top])
+
+
+@pytest.mark.slow
+def test_a_nonlinear_network_has_derivatives_and_is_swept():
+    at = jnp.array([0.4, 0.8, 0.2, 2.0])
+    found = jax.jacfwd(loss_and_top)(at)
+    for i, step in enumerate(1e-5 * np.eye(4)):
+        expected = (loss_and_top(at + step) - loss_and_top(at - step)) / 2e-5
+        np.testing.assert_allclose(found[:, i], expected, rtol=1e-3, atol=1e-5)
+        assert np.abs(expected).min() > 1e-3
+
+    def network(rate):
+        return nonlinear(dict(learning_rate=rate, weight_decay=0.2))
+
+    rates = dict(rate=[0.3, 0.4])
+    table = dm.sweep(network, rates, ["train_loss"], progress=False, **SMALL)
+    alone = loss_and_top(at)[0]
+    np.testing.assert_allclose(table.train_loss[1, -1], alone, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_matrix_free_networks_have_the_law_of_dense_ones():
+    muon = dict(learning_rate=[0.0, 0.3, 0.2], momentum=0.6, nesterov=True)
+    net = nonlinear(muon, **CLASSES)
+    options = dict(width=64, progress=False)
+    plain = dm.simulate(net, seeds=400, **options)
+    free = dm.simulate(net, seeds=200, seed=1, matrix_free=True, **options)
+    for quantity in (
+        lambda s: s.train_loss[:, -1],
+        lambda s: s.predictions[:, 3, 0, 0],
+        lambda s: s.feature_kernel(2)[:, -1, 0, 1],
+    ):
+        pair = [quantity(each) for each in (plain, free)]
+        assert stats.ks_2samp(*pair).pvalue > 1e-3
+
+
+SEVERAL = dict(
+    inputs=np.array(
+        [
+            [1.6, 0.2, -0.3, 0.4],
+            [-0.3, 1.3, 0.5, -0.2],
+            [0.2, -0.6, 1.1, 0.7],
+            [0.5, 0.4, -0.8, 1.0],
+        ]
+    ),
+    targets=np.array([1.0, -1.0, 0.5, -0.7]),
+    init_variance=[1.0, 0.4, 1.0],
+    steps=6,
+)
+SEVERAL_MUON = dict(learning_rate=0.25, weight_decay=0.0)
+
+
+def several(muon=(), **changes):
+    return nonlinear({**SEVERAL_MUON, **dict(muon)}, **{**SEVERAL, **changes})
+
+
+def test_eight_bits_in_the_polynomial_hardly_move_an_outlier():
+    """They fill the update with noise in all directions, of some 485 times the rounding
+    over the root of the width.
+    """
+    left, right = rng.normal(size=(2, 200, 4))
+    coarse, exact = (turned(left, right) for turned in (in_bfloat16, between_bases))
+    sizes = np.linalg.svd(coarse - exact, compute_uv=False)
+    assert 0.01 < sizes[50] < sizes[0] < 0.3
+    for seed in range(3):
+        pair = [
+            raw_network(several(), 4, 200, seed, turned)
+            for turned in (in_bfloat16, between_bases)
+        ]
+        apart = np.abs(np.subtract(*pair))
+        assert apart[0] < 0.01 and apart[1] < 0.02 and apart[2:].max() < 1e-3
+
+
+@pytest.mark.slow
+def test_several_classes_send_out_several_directions():
+    """Cross-entropy, with decay: each sample has a direction of its own."""
+    classes = dict(targets=np.array([0, 1, 2, 0]), loss="cross-entropy")
+    net = several(dict(weight_decay=0.4), **classes)
+    solution = dm.solve(net, samples=4096)
+    assert len(solution.outliers(1, 6).values) >= 4
+    wide = Wide.of(net, 4, (400, 800), 40)
+    assert wide.z(solution).max() < 4
+    assert (wide.z(solution, independent=True)[:2] > [2, 6]).any()
+
+
+@pytest.mark.slow
+def test_broken_theories_of_a_nonlinear_network_are_rejected():
+    wide = Wide.of(several(), 4, (400, 800), 40)
+    right = dm.solve(several(), samples=4096)
+    assert wide.z(right).max() < 4
+    assert wide.z(right, independent=True)[:2].min() > 6
+    cubic = dict(ns_steps=20, ns_coeffs=(1.5, -0.5, 0.0))
+    polar = dm.solve(several(cubic), samples=4096)
+    assert wide.z(polar).max() > 8
+    jax.clear_caches()
+    with mock.patch.object(MuonDescent, "update", after_the_polynomial):
+        late = dm.solve(several(), samples=4096)
+    jax.clear_caches()
+    assert wide.z(late).max() > 8
