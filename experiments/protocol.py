@@ -23,6 +23,7 @@ import pandas as pd
 from scipy import stats
 
 _ROOT = Path(__file__).parents[1]
+_REFEREE = "experiments/referee.py"
 DATA = _ROOT / ("book/_data" if (_ROOT / "book").exists() else "_data")
 
 
@@ -219,14 +220,15 @@ def report(judged: pd.DataFrame, worth: float | None = None) -> Report:
     """The table as a whole, from what `judge` says of its rows.
 
     Rows that share networks are correlated. If they are `worth` fewer independent ones,
-    chi^2 has the distribution of as many, scaled to its mean (Box); without it p is that
-    of independent rows.
+    chi^2 has the distribution of as many, scaled to its mean (Box), and so has that of
+    their means about the lines; without it p is that of independent rows.
     """
     rows = len(judged)
     squares = stats.chi2.isf(judged.p, 1)
     freedom = float(worth or rows)
     lines = judged[judged.bend_freedom > 0]
     straight = stats.chi2.isf(lines.bend_p, lines.bend_freedom)
+    share = freedom / rows
     return Report(
         rows,
         int((judged.p <= limit(rows)).sum()),
@@ -234,10 +236,10 @@ def report(judged: pd.DataFrame, worth: float | None = None) -> Report:
         float((judged.z**2).mean()),
         float(squares.sum()),
         freedom,
-        float(stats.chi2.sf(squares.sum() * freedom / rows, freedom)),
+        float(stats.chi2.sf(squares.sum() * share, freedom)),
         float(straight.sum()),
         int(lines.bend_freedom.sum()),
-        float(stats.chi2.sf(straight.sum(), lines.bend_freedom.sum()))
+        float(stats.chi2.sf(straight.sum() * share, lines.bend_freedom.sum() * share))
         if len(lines)
         else np.nan,
     )
@@ -277,3 +279,13 @@ def save(name: str, table: pd.DataFrame, digits: int = 8, **provenance) -> None:
 
 def load(name: str) -> pd.DataFrame:
     return pd.read_csv(DATA / f"{name}.csv")
+
+
+def keep_worth(row: dict) -> None:
+    """Enter in book/_data/worths.csv what a table is worth, in the place of what is
+    known of the same table.
+    """
+    there = (DATA / "worths.csv").exists()
+    known = load("worths").to_dict("records") if there else []
+    rows = {old["table"]: old for old in known} | {row["table"]: row}
+    save("worths", pd.DataFrame(rows.values()), digits=6, script=_REFEREE)

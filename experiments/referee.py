@@ -11,7 +11,7 @@ referee     the report of every table, from stored tables alone; where there are
 
 Writes theories.csv, worths.csv and referee.csv to book/_data, from the folder book:
 
-    cd book; python -m experiments.referee [theories] [worths]
+    cd book; python -m experiments.referee [theories] [worths [table ...]]
 """
 
 import json
@@ -349,6 +349,28 @@ def of_chapter_5(size: int) -> list[pd.DataFrame]:
     return [digits.simulated(digits.network(), size)[digits.JUDGED]]
 
 
+def of_chapter_9(size: int) -> list[pd.DataFrame]:
+    found = []
+    for name, setting in ntk.NETWORKS.items():
+        net = dm.DeepLinear(**setting)
+        run = dm.simulate(
+            net,
+            dim=size,
+            seeds=ntk.seeds(size),
+            seed=size,
+            spectra_at=ntk.AT,
+            progress=False,
+        )
+        table = ntk.measured(name, run, dm.solve(net).ntk)
+        judged = [key for key in table if "Kolmogorov" not in key]
+        found.append(table[judged])
+    return found
+
+
+def of_chapter_12(size: int) -> list[pd.DataFrame]:
+    return [protocol.simulate(wide.draw, [size], wide.seeds)[size]]
+
+
 def of_chapter_7(size: int) -> list[pd.DataFrame]:
     together = averaged()
     return [nonlinear.simulated(name, size, together[name]) for name in together]
@@ -369,6 +391,8 @@ SMALLEST = dict(
     ),
     digits=(digits, of_chapter_5),
     nonlinear=(nonlinear, of_chapter_7),
+    ntk=(ntk, of_chapter_9),
+    wide_frozen=(wide, of_chapter_12),
 )
 
 
@@ -396,9 +420,10 @@ def trained(name: str, size: int) -> pd.DataFrame:
     return deep_linear.measured(name, simulation)
 
 
-def worths() -> None:
-    """How many independent rows each table is worth, kept as soon as it is known."""
-    for name, (script, draw) in SMALLEST.items():
+def worths(names) -> None:
+    """How many independent rows these tables are worth, kept as soon as it is known."""
+    for name in names:
+        script, draw = SMALLEST[name]
         size = min(script.SIZES)
         samples = pd.concat(draw(size), axis=1)
         means = protocol.load(name).query("N == @size").set_index("quantity")
@@ -413,14 +438,7 @@ def worths() -> None:
             largest_change=(again.abs() / means.standard_error).max(),
         )
         print(row, flush=True)
-        keep(row)
-
-
-def keep(row: dict) -> None:
-    there = (protocol.DATA / "worths.csv").exists()
-    known = protocol.load("worths").to_dict("records") if there else []
-    rows = {old["table"]: old for old in known} | {row["table"]: row}
-    protocol.save("worths", pd.DataFrame(rows.values()), digits=6, **NOTE)
+        protocol.keep_worth(row)
 
 
 def several_sizes() -> Iterator[Table]:
@@ -435,6 +453,7 @@ def several_sizes() -> Iterator[Table]:
         escape_half=8,
         ntk=9,
         transfer_simulation=10,
+        across_width_rates=10,
         wide_frozen=12,
         optimisers=13,
         losses=13,
@@ -447,6 +466,7 @@ def several_sizes() -> Iterator[Table]:
         nonlinear=partial(sampled, "nonlinear"),
         optimisers=partial(sampled, "optimisers"),
         losses=partial(sampled, "losses"),
+        across_width_rates=partial(sampled, "across_width_rates"),
     )
     for name, chapter in chapters.items():
         means = protocol.load(name)
@@ -598,7 +618,7 @@ NOTE = dict(script="experiments/referee.py")
 
 if __name__ == "__main__":
     if "worths" in sys.argv:
-        worths()
+        worths([name for name in SMALLEST if name in sys.argv] or SMALLEST)
     if "theories" in sys.argv:
         protocol.save("theories", theories(), digits=10, **NOTE)
     protocol.save("referee_outputs", powers(), digits=4, **NOTE)

@@ -2,19 +2,32 @@
 
 Depths 1 and 2; fresh samples in each step (two batch sizes) and random batches of a
 fixed training set (two fractions). Losses at three steps, and at three more the largest
-singular value of each W^l. Beside the simulation: the theory, and theories broken on
-purpose (no sampling noise, an initial variance 5% larger, spikes taken as independent).
+singular value of each W^l. Beside the simulation: the theory, and others.
+
+labels alone       a fresh batch adds the noise of its labels to the gradient, as a
+                   Langevin equation of constant temperature has it, and not that its
+                   own covariance is not the identity
+with replacement   a batch of b P samples may have one of them twice
+the other two      an initial variance 5% larger; the spikes with their own Grams and a
+                   fresh M(0)
 
 Writes book/_data/sgd.csv, sgd.json and sgd_paths.csv, the theory of each step (four
-minutes on one core): python -m experiments.sgd
+minutes on one core): python -m experiments.sgd; with `theories` behind it, these alone.
 """
 
+import json
+import sys
+from contextlib import contextmanager
 from dataclasses import replace
+from unittest.mock import patch
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 import dmftlib as dm
+from dmftlib.training import deep_linear as training
 from experiments import protocol
 
 SHARED = dict(width_ratio=0.8, gamma0=4.0, init_variance=0.5, label_noise=0.2, steps=30)
@@ -146,16 +159,60 @@ def paths():
     return pd.DataFrame(rows)
 
 
-if __name__ == "__main__":
-    protocol.save("sgd_paths", paths(), script="experiments/sgd.py", networks=NETWORKS)
-    theories = {
-        "theory": over_networks(),
-        "no sampling noise": over_networks(lambda net: replace(net, batch="full")),
+def simpler(network, inputs, v, t) -> training.Residual:
+    """`Network.residual` with the noises that a reader might believe."""
+    alpha, b = network.units.alpha, network.fraction
+    if network.batch == "online":
+        noise = network.units.label_noise
+        loss = v @ v + noise
+        direction = v.at[1 + t].add(jnp.sqrt(noise / alpha))
+        return training.Residual(inputs, loss, direction)
+    inputs, _, image = inputs.forward(v)
+    residual = image + network.noise
+    loss = residual @ residual
+    residual = (b * residual).at[1 + t].add(jnp.sqrt(b * loss))
+    inputs, _, image = inputs.backward(residual)
+    return training.Residual(inputs, loss, image / (alpha * b))
+
+
+@contextmanager
+def simpler_noise():
+    jax.clear_caches()
+    with patch.object(training.Network, "residual", simpler):
+        yield
+    jax.clear_caches()
+
+
+def theories() -> dict[str, dict[str, float]]:
+    right = over_networks()
+    with simpler_noise():
+        simplified = over_networks()
+    return {
+        "theory": right,
+        "fresh samples, noise of the labels alone": {
+            key: value for key, value in simplified.items() if "online" in key
+        },
+        "batches drawn with replacement": {
+            key: value for key, value in simplified.items() if "online" not in key
+        },
         "initial variance 5% larger": over_networks(
             lambda net: replace(net, init_variance=1.05 * net.init_variance)
         ),
-        "spikes independent": over_networks(independent=True),
+        "a fresh M(0)": over_networks(independent=True),
     }
+
+
+def tell_again() -> None:
+    """The theories anew, beside the simulation that there is."""
+    path = protocol.DATA / "sgd.json"
+    note = json.loads(path.read_text()) | dict(theories=theories())
+    path.write_text(json.dumps(note, indent=1) + "\n")
+
+
+def simulate() -> None:
+    """The simulation, and the theories beside it."""
+    protocol.save("sgd_paths", paths(), script="experiments/sgd.py", networks=NETWORKS)
+    told = theories()
     samples = {}
     for dim in SIZES:
         samples[dim] = pd.concat(
@@ -176,11 +233,15 @@ if __name__ == "__main__":
         seeds=[seeds(dim) for dim in SIZES],
         losses_at=LOSSES_AT,
         spectra_at=SPECTRA_AT,
-        theories=theories,
+        theories=told,
     )
-    for name, theory in theories.items():
+    for name, theory in told.items():
         verdict = protocol.judge(table, theory)
         print(
             f"{name}: {(~verdict.agrees).sum()} of {len(verdict)} rows rejected, largest |z| "
             f"{verdict.z.abs().max():.1f}, mean z^2 {(verdict.z**2).mean():.2f}"
         )
+
+
+if __name__ == "__main__":
+    tell_again() if "theories" in sys.argv else simulate()

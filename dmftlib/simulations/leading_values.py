@@ -312,7 +312,10 @@ def _golub_kahan(form, state, steps):
         u, alpha = _unit(u, state.largest)
         largest = jnp.maximum(state.largest, alpha)
         right = state.right.at[state.number].set(state.v)
-        v, beta = _unit(without(times(turned, u), right), largest)
+        rest = without(times(turned, u), right)
+        # twice: if M's entries lie below its diagonal, one pass leaves the errors of
+        # the last vectors, and they grow from step to step
+        v, beta = _unit(without(rest, right), largest)
         found = Bidiagonal(alpha, beta, u[:width], state.v[:width])
         return _Reached(right, u, v, beta, largest, state.number + 1), found
 

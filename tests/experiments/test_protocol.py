@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments import protocol, referee
+from experiments import across_width, protocol, referee
 
 SIZES = np.array([50, 100, 200, 400])
 FEW = np.array([80, 40, 20, 10])  # seeds
@@ -102,16 +102,22 @@ def test_rows_that_say_the_same_are_worth_one():
 
 
 def test_p_of_correlated_rows_is_that_of_what_they_are_worth():
-    """Five copies of each row: p is uniform, and taken as independent it is not."""
+    """Five copies of each row: p is uniform, and taken as independent it is not; nor is
+    that of the lines.
+    """
     rng = np.random.default_rng(1)
-    found = []
+    worth, independent = [], []
     for _ in range(60):
         once = protocol.judge(simulated(6, rng), expected(6))
         five = pd.concat([once] * 5, ignore_index=True)
-        found.append((protocol.report(five, 6).p, protocol.report(five).p))
-    worth, independent = np.transpose(found)
-    assert stats.kstest(worth, "uniform").pvalue > 0.01
-    assert stats.kstest(independent, "uniform").pvalue < 0.01
+        worth.append(protocol.report(five, 6))
+        independent.append(protocol.report(five))
+    for p in ("p", "bend_p"):
+        right, wrong = (
+            [getattr(one, p) for one in found] for found in (worth, independent)
+        )
+        assert stats.kstest(right, "uniform").pvalue > 0.01
+        assert stats.kstest(wrong, "uniform").pvalue < 0.01
 
 
 def test_a_smaller_error_takes_larger_networks():
@@ -189,3 +195,12 @@ def test_no_row_of_a_theory_is_refused_but_those_that_are_explained():
 def test_every_broken_theory_is_refused():
     broken = stored().query("which != 'theory'")
     assert (broken.rejected > 0).all() and broken.seen_from.notna().all()
+
+
+def test_best_rates_that_are_stored_are_those_of_the_library():
+    """Of one network, by the rates that are centred on none."""
+    part = across_width.PARTS["rates"]
+    kept = protocol.load("across_width_rates_theory").query("which == 'theory'")
+    old = kept.set_index("quantity").theory
+    for quantity, value in part.theory("mup 2", part.networks["mup 2"]).items():
+        assert value == pytest.approx(old[quantity], rel=1e-7)

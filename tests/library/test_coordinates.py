@@ -219,6 +219,19 @@ def test_values_at_the_edge_of_a_large_matrix_are_not_given():
     assert (free.stats["values 0"][0] > 1e-5).all()
 
 
+def test_the_first_matrix_of_a_wide_network_has_its_outlier():
+    """Its iteration has small steps to the right beside large ones to the left, and with
+    one pass of orthogonalisation errors grew by the root of the ratio a step.
+    """
+    net = dm.DeepLinear(**SMALL | dict(width_ratio=64.0))
+    free = exact(net, 10**6, SEEDS, **RECORDED)
+    top = free.singular_values(0, 3)[:, 0]
+    assert (free.stats["values 0"][3][:, 0] < 1e-12).all()
+    expected = dm.solve(net).outliers(0, 3, max_outliers=1).values[0]
+    error = top.std(ddof=1) / SEEDS**0.5
+    assert abs(top.mean() - expected) < 4 * error
+
+
 @pytest.mark.slow
 def test_seeds_do_not_depend_on_how_many_are_treated_at_once(monkeypatch):
     options = dict(spectra_at=(0, 2), leading=2, overlaps=1, ntk=True, seed=3)
