@@ -221,6 +221,20 @@ class AbstractHistorySolution(AbstractSolution[Net]):
             variance = jnp.where(self._alive(step), variance, jnp.nan)
         return eqx.tree_at(lambda law: law.variance, law, variance)
 
+    def update_spectrum(
+        self, layer: int, step: int | None = None
+    ) -> Float[AnyArray, "*times k"]:
+        """The singular values of what training has added to W^layer / sqrt(fan_in), S in
+        W^layer(t) = scale_t W^layer(0) + S, descending: (k,) at one step, else
+        (steps+1, k). All beyond those k are zero. Directions that `weight_history` leaves
+        out are left out here.
+        """
+        step = self._step(step)
+        spikes = self.weight_history(layer).spikes
+        values = jnp.linalg.svd(spikes, compute_uv=False)
+        values = jnp.where(self._alive(None)[:, None], values, jnp.nan)
+        return values if step is None else values[step]
+
     def escape_margin(self, layer: int, step: int | None = None, number: int = 1):
         """How far W^layer is from its first outlier, or outlier `number`: -1 before
         training, positive after escape.
