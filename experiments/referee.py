@@ -452,6 +452,7 @@ def several_sizes() -> Iterator[Table]:
         sgd=8,
         escape_half=8,
         ntk=9,
+        across_width_kernel=9,
         transfer_simulation=10,
         across_width_rates=10,
         wide_frozen=12,
@@ -466,6 +467,7 @@ def several_sizes() -> Iterator[Table]:
         nonlinear=partial(sampled, "nonlinear"),
         optimisers=partial(sampled, "optimisers"),
         losses=partial(sampled, "losses"),
+        across_width_kernel=partial(sampled, "across_width_kernel"),
         across_width_rates=partial(sampled, "across_width_rates"),
     )
     for name, chapter in chapters.items():
