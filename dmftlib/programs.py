@@ -151,7 +151,8 @@ def _mapping(name, value, need) -> dict:
 
 def _matrices(value) -> tuple:
     need = "a mapping from names to pairs (space of answers, space of questions)"
-    for name, ends in (given := _mapping("matrices", value, need)).items():
+    given = _mapping("matrices", value, need)
+    for name, ends in given.items():
         pair = isinstance(ends, tuple | list) and len(ends) == 2
         if not pair or not all(isinstance(space, str) for space in ends):
             _checks.fail("matrices", f"{name!r}: {_checks.shown(ends)}", need)
@@ -180,9 +181,10 @@ def _site(name, shape, spaces) -> tuple:
 
 def _inputs(value):
     """(P, ...), at least one."""
-    shape = np.shape(_checks.array("inputs", value, (None,) * max(1, _axes(value))))
-    _checks.integer("samples (rows of inputs)", shape[0], 1)
-    return _checks.array("inputs", value, shape)
+    axes = max(1, _axes(value))
+    inputs = _checks.array("inputs", value, (None,) * axes)
+    _checks.integer("samples (rows of inputs)", len(inputs), 1)
+    return inputs
 
 
 def _targets(value, samples):

@@ -51,7 +51,7 @@ class Room(NamedTuple):
     """Rows of the bases of a sample."""
 
     queries: int  # of each matrix, on either side
-    spaces: dict
+    spaces: tuple  # (name, rows)
     few: int  # directions added together
 
 
@@ -337,12 +337,12 @@ def questions(net: Program) -> dict:
 def room_for(net: Program, rank: int, sites: int) -> Room:
     """Rows for matrices with `rank` directions on each side."""
     few = at_once(max(questions(net).values()))
-    spaces = {}
+    spaces = []
     for space in net.spaces:
         beside = sum(ends.count(space) for _, ends in net.matrices)
         rows = 1 + _components(net, space) + 2 * rank * beside
-        spaces[space] = rounded(min(rows, sites), few)
-    return Room(rounded(rank, few), spaces, few)
+        spaces.append((space, rounded(min(rows, sites), few)))
+    return Room(rounded(rank, few), tuple(spaces), few)
 
 
 def memory(net: Program, room: Room, sites: int, batches: int) -> int:
@@ -350,10 +350,9 @@ def memory(net: Program, room: Room, sites: int, batches: int) -> int:
     of all of them.
     """
     asked = questions(net)
-    bases = 2 * sum(room.spaces.values()) + 6 * sum(asked.values())
-    matrices = (
-        len(asked) * room.queries * (4 * max(room.spaces.values()) + room.queries)
-    )
+    rows = [each for _, each in room.spaces]
+    bases = 2 * sum(rows) + 6 * sum(asked.values())
+    matrices = len(asked) * room.queries * (4 * max(rows) + room.queries)
     histories = 2 * sum(asked.values()) * (net.steps + 1) * room.queries
     return 8 * (sites * bases + matrices + (batches + 1) * histories)
 
@@ -391,23 +390,13 @@ def train(
         deviations,
         jnp.broadcast_to(schedule(net.learning_rate, times), (times,)),
     )
-    spaces = tuple(room.spaces.items())
-    bases = _Bases(room.queries, spaces, room.few)
-    return _train(network, bases)
-
-
-class _Bases(NamedTuple):
-    """A Room that can be looked up."""
-
-    queries: int
-    spaces: tuple
-    few: int
+    return _train(network, room)
 
 
 @compiled(static_argnums=1)
-def _train(network: Network, bases: _Bases) -> Trajectory:
+def _train(network: Network, room: Room) -> Trajectory:
     times = len(network.rates)
-    state = network.begun(_empty(network, bases))
+    state = network.begun(_empty(network, room))
     rows = empty_rows(network, state, times)
     state, rows = recorded(network, state, 0, times, rows)
     known = [*state.spaces.values(), *state.matrices.values()]
@@ -424,26 +413,26 @@ def _train(network: Network, bases: _Bases) -> Trajectory:
     )
 
 
-def _empty(network: Network, bases: _Bases) -> State:
+def _empty(network: Network, room: Room) -> State:
     """Before anything is asked: the spaces know the constant vector."""
     together = max(math.prod(shape) for _, (_, shape) in network.shapes)
     spaces = {}
-    for name, rows in bases.spaces:
+    for name, rows in room.spaces:
         sites = network.sources[name].sites
         empty = Space.empty(
             rows,
             sites,
             "float64",
             rows,
-            bases.few,
+            room.few,
             fresh=True,
             together=together,
         )
         spaces[name] = grow(empty, jnp.ones((1, sites)), 0.5).space
-    room = bases.queries
+    rows = room.queries
     matrices = {}
     for name, (to, origin) in network.ends:
-        matrices[name] = Matrix.unknown(spaces[to], spaces[origin], room, room)
+        matrices[name] = Matrix.unknown(spaces[to], spaces[origin], rows, rows)
     return State(matrices, spaces, {}, jnp.zeros(()), jnp.asarray(True))
 
 
