@@ -32,6 +32,7 @@ from .critical import critical  # noqa: E402
 from .history import WeightHistory  # noqa: E402
 from .kernels import kernel_at_start  # noqa: E402
 from .networks import DeepLinear, Muon, Nonlinear, WideOutput  # noqa: E402
+from .programs import Program  # noqa: E402
 from .simulate import simulate  # noqa: E402
 from .simulations.leading_noise import leading_noise  # noqa: E402
 from .solve import SolveError, solve  # noqa: E402
@@ -49,6 +50,7 @@ __all__ = [
     "Muon",
     "Nonlinear",
     "Outliers",
+    "Program",
     "RectangularLaw",
     "SolveError",
     "SpikedEnsemble",

@@ -9,6 +9,10 @@ import numpy as np
 AnyArray: TypeAlias = jax.Array | np.ndarray
 
 
+# its number, or the name of a matrix of a Program
+Layer: TypeAlias = Any
+
+
 class Trainable(Protocol):
     """What every network says of itself."""
 
@@ -22,8 +26,8 @@ class Trainable(Protocol):
         """A number, or one for each step, (steps,)."""
         ...
 
-    def layer(self, layer: int) -> int:
-        """The layer, if there is such a matrix W^l."""
+    def layer(self, layer: Layer) -> Layer:
+        """The layer, if there is such a matrix."""
         ...
 
 

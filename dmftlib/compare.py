@@ -12,6 +12,7 @@ from scipy import stats
 
 from . import _checks
 from .networks import DeepLinear, Nonlinear, WideOutput
+from .programs import Program
 from .simulations.leading_noise import leading_noise
 from .solutions.base import AbstractSolution
 from .solutions.deep_linear import solve_deep_linear
@@ -95,6 +96,9 @@ def _check(solution, simulation):
     if not isinstance(solution, AbstractSolution):
         need = "what `solve` returns"
         _checks.fail("solution", type(solution).__name__, need)
+    if isinstance(solution.net, Program):
+        need = "that of another network: compare `measured` with a simulation by hand"
+        _checks.fail("solution", "one of a Program", need)
     if not hasattr(simulation, "singular_values"):
         need = "what `simulate` returns"
         _checks.fail("simulation", type(simulation).__name__, need)

@@ -11,6 +11,7 @@ from typing import Literal, overload
 
 from . import _checks
 from .networks import DeepLinear, Nonlinear, WideOutput
+from .programs import Program
 from .simulations.base import Simulation
 from .simulations.coordinates import CoordinateSimulation, simulate_coordinates
 from .simulations.deep_linear import DeepLinearSimulation, simulate_deep_linear
@@ -19,6 +20,7 @@ from .simulations.nonlinear import (
     check_memory,
     simulate_nonlinear,
 )
+from .simulations.program import ProgramSimulation, simulate_program
 from .simulations.wide_output import WideSimulation, simulate_wide_output
 
 
@@ -57,6 +59,7 @@ def _simulate_any_nonlinear(net: Nonlinear, matrix_free: bool = False, **options
 simulator.register(DeepLinear, _simulate_any_deep_linear)
 simulator.register(Nonlinear, _simulate_any_nonlinear)
 simulator.register(WideOutput, simulate_wide_output)
+simulator.register(Program, simulate_program)
 
 
 @overload
@@ -110,6 +113,18 @@ def simulate(
 
 @overload
 def simulate(
+    net: Program,
+    seeds: int = 8,
+    seed: int = 0,
+    spectra_at: Iterable[int] = (),
+    *,
+    width: int = 1000,
+    progress: bool = True,
+) -> ProgramSimulation: ...
+
+
+@overload
+def simulate(
     net: WideOutput,
     seeds: int = 8,
     seed: int = 0,
@@ -131,6 +146,7 @@ def simulate(net, seeds=8, seed=0, spectra_at=(), **options) -> Simulation:
                  blocks=128: see `simulate_coordinates`
     Nonlinear    width=2000: see `simulate_nonlinear`; with matrix_free=True also
                  dtype, tolerance, rank: see `simulate_matrix_free`
+    Program      width=1000: see `simulate_program`
     WideOutput   width=1000, dim=None, updates=True: see `simulate_wide_output`
     progress     True: a bar on stderr for runs longer than a few seconds
 

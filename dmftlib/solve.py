@@ -8,9 +8,11 @@ from typing import Literal, overload
 
 from . import _checks
 from .networks import DeepLinear, Nonlinear, WideOutput
+from .programs import Program
 from .solutions.base import AbstractSolution
 from .solutions.deep_linear import DeepLinearSolution, solve_deep_linear
 from .solutions.nonlinear import NonlinearSolution, solve_nonlinear
+from .solutions.program import ProgramSolution, solve_program
 from .solutions.wide_output import WideOutputSolution, solve_wide_output
 
 
@@ -42,6 +44,7 @@ def solver(net, **options) -> AbstractSolution:
 solver.register(DeepLinear, solve_deep_linear)
 solver.register(Nonlinear, solve_nonlinear)
 solver.register(WideOutput, solve_wide_output)
+solver.register(Program, solve_program)
 
 
 @overload
@@ -65,6 +68,18 @@ def solve(
 
 
 @overload
+def solve(
+    net: Program,
+    throw: bool = True,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    batches: int = 4,
+    rank: int | None = None,
+) -> ProgramSolution: ...
+
+
+@overload
 def solve(net: WideOutput, throw: bool = True) -> WideOutputSolution: ...
 
 
@@ -74,6 +89,7 @@ def solve(net, throw=True, **options) -> AbstractSolution:
     DeepLinear   capacity=None: see `solve_deep_linear`
     Nonlinear    samples=None (4000 or more), seed=0, batches=4, rank=None, accuracy=None,
                  form="conditioning": see `solve_nonlinear`
+    Program      samples=None (4000), seed=0, batches=4, rank=None: see `solve_program`
     WideOutput   no options
 
     Raises ValueError for anything that is not a network and for options that it does

@@ -256,10 +256,13 @@ def worth(samples: pd.DataFrame) -> float:
 
 def seen_from(table: pd.DataFrame, judged: Callable) -> int | None:
     """The least N such that networks up to N, two sizes or more, are enough for some row
-    to be refused; `judged` takes a table.
+    to be refused; `judged` takes a table. A row of which there is one size up to there
+    is left out.
     """
     for size in sorted(table.N.unique())[1:]:
-        found = judged(table[table.N <= size])
+        smaller = table[table.N <= size]
+        sizes = smaller.groupby("quantity").N.transform("nunique")
+        found = judged(smaller[sizes > 1])
         if (found.p <= limit(len(found))).any():
             return int(size)
     return None

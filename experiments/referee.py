@@ -301,7 +301,8 @@ class Table(NamedTuple):
 
 
 def judged(means: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one theory, each in its power of N."""
+    """The rows of one theory that there are means of, each in its power of N."""
+    said = said[said.quantity.isin(means.quantity)]
     parts = [
         protocol.judge(
             means,

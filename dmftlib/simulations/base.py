@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple
 import numpy as np
 
 from .. import _checks
-from .._types import Net
+from .._types import Layer, Net
 
 
 class Simulation(abc.ABC, Generic[Net]):
@@ -23,7 +23,7 @@ class Simulation(abc.ABC, Generic[Net]):
     spectra_at: tuple
     spectra: dict
 
-    def singular_values(self, layer: int, step: int) -> np.ndarray:
+    def singular_values(self, layer: Layer, step: int) -> np.ndarray:
         """Singular values of W^layer / sqrt(fan_in) after `step` updates, descending:
         (seeds, min(n, m)). Those of a WideOutput are of W/sqrt(N); of matrix-free
         networks there are those past the edge of the bulk, up to O(1/N), padded with

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .. import _checks
-from .._types import AnyArray, Net
+from .._types import AnyArray, Layer, Net
 from ..history import WeightHistory
 from ..spectra.bulk import RectangularLaw
 from ..spectra.escape import escape_margin
@@ -60,7 +60,7 @@ class AbstractSolution(eqx.Module, Generic[Net]):
         """Largest eigenvalue of A in Delta(t+1) = (1 - learning_rate A) Delta(t)."""
 
     @abc.abstractmethod
-    def outliers(self, layer: int, step: int | None = None) -> Outliers:
+    def outliers(self, layer: Layer, step: int | None = None) -> Outliers:
         """Outliers of W^layer at a step, or at each of all."""
 
     @property
@@ -98,14 +98,14 @@ class AbstractSolution(eqx.Module, Generic[Net]):
         """Whether `status` is "ok"."""
         return not bool(_checks.concrete("solution", self.troubled))
 
-    def escape_step(self, layer: int, number: int = 1) -> int | None:
+    def escape_step(self, layer: Layer, number: int = 1) -> int | None:
         """The first step at which W^layer has at least `number` outliers, None if there
         is none. It may return to the bulk, and leave it again: see `crossings`.
         """
         left = [each.step for each in self.crossings(layer, number) if each.leaves]
         return left[0] if left else None
 
-    def crossings(self, layer: int, number: int = 1) -> tuple["Crossing", ...]:
+    def crossings(self, layer: Layer, number: int = 1) -> tuple["Crossing", ...]:
         """Every step at which outlier `number` of W^layer has left the bulk or returned
         to it, in order.
         """
@@ -168,20 +168,20 @@ class AbstractHistorySolution(AbstractSolution[Net]):
     """A solution that knows the weight histories of its matrices."""
 
     @abc.abstractmethod
-    def weight_history(self, layer: int) -> WeightHistory:
+    def weight_history(self, layer: Layer) -> WeightHistory:
         """What level 2 needs to know of W^layer."""
 
     @abc.abstractmethod
-    def initial_law(self, layer: int) -> RectangularLaw:
+    def initial_law(self, layer: Layer) -> RectangularLaw:
         """The law of the singular values of W^layer / sqrt(fan_in) before training."""
 
     @abc.abstractmethod
-    def descent(self, layer: int) -> AbstractDescent | None:
+    def descent(self, layer: Layer) -> AbstractDescent | None:
         """The optimiser of W^layer, None where nothing decays and nothing is carried
         over from step to step.
         """
 
-    def scale(self, layer: int) -> Float[Array, " times"]:
+    def scale(self, layer: Layer) -> Float[Array, " times"]:
         """The factor to which weight decay has shrunk the initial weights, in W^layer(t)
         = scale_t W^layer(0) + spikes; it may be negative.
         """
@@ -204,7 +204,7 @@ class AbstractHistorySolution(AbstractSolution[Net]):
         refuse_muon(self.net)
         return sharpness_limit(self.net)
 
-    def bulk(self, layer: int, step: int | None = None) -> RectangularLaw:
+    def bulk(self, layer: Layer, step: int | None = None) -> RectangularLaw:
         """The law of all but finitely many singular values of W^layer / sqrt(fan_in)
         after `step` updates, the last if not given: that of the initial weights but for
         the factor to which weight decay has shrunk them. Of variance NaN where training
@@ -222,7 +222,7 @@ class AbstractHistorySolution(AbstractSolution[Net]):
         return eqx.tree_at(lambda law: law.variance, law, variance)
 
     def update_spectrum(
-        self, layer: int, step: int | None = None
+        self, layer: Layer, step: int | None = None
     ) -> Float[AnyArray, "*times k"]:
         """The singular values of what training has added to W^layer / sqrt(fan_in), S in
         W^layer(t) = scale_t W^layer(0) + S, descending: (k,) at one step, else
@@ -235,7 +235,7 @@ class AbstractHistorySolution(AbstractSolution[Net]):
         values = jnp.where(self._alive(None)[:, None], values, jnp.nan)
         return values if step is None else values[step]
 
-    def escape_margin(self, layer: int, step: int | None = None, number: int = 1):
+    def escape_margin(self, layer: Layer, step: int | None = None, number: int = 1):
         """How far W^layer is from its first outlier, or outlier `number`: -1 before
         training, positive after escape.
 
@@ -254,7 +254,7 @@ class AbstractHistorySolution(AbstractSolution[Net]):
         margin = jnp.where(self._alive(step, longer.steps), margin, jnp.nan)
         return margin if step is not None else head(margin, history.steps + 1)
 
-    def escape_time(self, layer: int, number: int = 1):
+    def escape_time(self, layer: Layer, number: int = 1):
         """`escape_step` between steps: where the margin, interpolated by straight
         lines, crosses 0 for the first time; NaN if nowhere.
         """

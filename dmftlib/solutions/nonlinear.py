@@ -2,11 +2,9 @@
 2 from their pooled moments.
 """
 
-import contextlib
 import dataclasses
 import functools
 import math
-import operator
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,7 +12,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
 
 from .. import _checks, linalg
 from .._types import AnyArray
@@ -26,7 +23,15 @@ from ..spectra.bulk import RectangularLaw
 from ..spectra.outliers import Outliers
 from ..training import nonlinear, response
 from ..training.descent import AbstractDescent, after_update
-from .base import AbstractHistorySolution, Outcome, refuse_muon
+from .base import Outcome, refuse_muon
+from .sampled import (
+    AbstractSampledSolution,
+    Size,
+    Trained,
+    fitted,
+    joined,
+    side_by_side,
+)
 
 _SAMPLES = 4000
 _MOST_SITES = 2**16  # of a batch, unless asked for
@@ -69,13 +74,6 @@ class Fields(eqx.Module):
     batches: int = eqx.field(static=True)
 
 
-class Measured(NamedTuple):
-    """An average over batches of samples, and its standard error."""
-
-    value: Array
-    standard_error: Array
-
-
 class _Ends(NamedTuple):
     """The two-time kernels that no matrix keeps, of each batch."""
 
@@ -83,7 +81,7 @@ class _Ends(NamedTuple):
     gradients: AnyArray  # of the first
 
 
-class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
+class NonlinearSolution(AbstractSampledSolution[Nonlinear]):
     """The training of a Nonlinear at infinite width, and the spectra of its hidden
     matrices.
 
@@ -101,11 +99,6 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
     accuracy: float | None = eqx.field(static=True)
     each_output: bool = eqx.field(static=True)  # has asked backward queries of its own
     tolerance: float = eqx.field(static=True)  # directions below this share are dropped
-
-    @property
-    def batches(self) -> int:
-        """The number of independent batches of samples."""
-        return len(self.trajectory.predictions)
 
     @property
     def predictions(self):
@@ -223,7 +216,7 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
             room=room,
             tolerance=self.tolerance,
         )
-        found = _side_by_side(made, self.net, self.trajectory.seeds)
+        found = side_by_side(made, self.net, self.trajectory.seeds)
 
         def joined(batches):
             sites_last = np.moveaxis(np.asarray(batches), 0, -2)
@@ -274,7 +267,7 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
             tolerance=self.tolerance,
             two_time=True,
         )
-        again = _side_by_side(train, self.net, self.trajectory.seeds)
+        again = side_by_side(train, self.net, self.trajectory.seeds)
         return _Ends(again.top_features, again.bottom_gradients)
 
     def _room_for_two_time(self):
@@ -410,53 +403,16 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
             return WeightHistory.from_moments(measured, tolerance)
         return jax.tree.map(lambda x: x.mean(0), measured).history(tolerance)
 
-    def standard_error(self, quantity):
-        """Standard error of quantity(solution), an array, by the jackknife over the
-        batches: NaN for a single batch.
-
-        `quantity` may be the name of a property, or a function of a solution. It does
-        not contain what all batches share: a bias of order one over the sites of a
-        batch (0.2% of a kernel at 2,048), which is the smaller the fewer batches the
-        same samples are in.
-        """
-        get = operator.attrgetter(quantity) if isinstance(quantity, str) else quantity
-        every = np.arange(self.batches)
-        if len(every) == 1:
-            return jnp.full_like(get(self), jnp.nan)
-        rests = [
-            jax.tree.map(lambda x, b=b: x[every != b], self.trajectory) for b in every
-        ]
-        values = jnp.stack(
-            [get(eqx.tree_at(lambda s: s.trajectory, self, rest)) for rest in rests]
-        )
-        return jnp.sqrt((len(every) - 1) * jnp.var(values, 0))
-
-    def measured(self, quantity) -> Measured:
-        """quantity(solution), an array or the name of a property, and its standard
-        error.
-
-        >>> net = Nonlinear(inputs=[[1.0, 1.0]], targets=[1.0], hidden_layers=1, learning_rate=0.1, steps=3)
-        >>> loss, error = solve_nonlinear(net).measured("train_loss")
-        >>> print(loss.shape, bool(jnp.all(error < 0.01)))
-        (4,) True
-        """
-        get = operator.attrgetter(quantity) if isinstance(quantity, str) else quantity
-        return Measured(get(self), self.standard_error(get))
-
     def more(self, samples: int) -> "NonlinearSolution":
         """The solution with about that many samples added, in new batches of the same
         size.
         """
         count = -(-_checks.integer("samples", samples, 1) // self.sites)
         seeds = [(self.seed, b) for b in range(self.batches, self.batches + count)]
-        size = _Size(self.sites, self.rank, self.tolerance)
+        size = Size(self.sites, self.rank, self.tolerance)
         added = _batches(self.net, self.form, size, seeds, self.each_output)
-        joined = _joined(self.trajectory, added)
-        return eqx.tree_at(lambda s: s.trajectory, self, joined)
-
-    @property
-    def finite_steps(self):
-        return jnp.min(self.trajectory.finite_steps)
+        trajectory = joined(self.trajectory, added)
+        return eqx.tree_at(lambda s: s.trajectory, self, trajectory)
 
     @property
     def quality(self) -> Outcome:
@@ -470,27 +426,9 @@ class NonlinearSolution(AbstractHistorySolution[Nonlinear]):
         return Outcome.where(self.trajectory.full.any(), Outcome.rank_cap, found)
 
     @property
-    def outcome(self) -> Outcome:
-        exhausted = self._exhausted
-        return Outcome.where(exhausted, Outcome.few_samples, super().outcome)
-
-    @property
-    def _exhausted(self) -> Bool[Array, ""]:
-        """As many directions as sites: what comes next is no training, and may well
-        not be finite.
-        """
-        return self.trajectory.used.max() >= self.sites
-
-    @property
     def reason(self) -> str:
-        if bool(self.outcome == Outcome.rank_cap):
-            return "rank cap reached"
-        if bool(self.outcome == Outcome.few_samples):
-            used = int(self.trajectory.used.max())
-            return (
-                f"too few samples: batches of {self.sites} sites for {used} "
-                f"directions; at least {2 * used} needed"
-            )
+        if not bool(self.outcome == Outcome.inaccurate):
+            return super().reason
         error = float(jnp.max(self.standard_error("predictions")))
         return (
             f"too few samples: standard error of the predictions {error:.2g}, asked "
@@ -578,15 +516,15 @@ def solve_nonlinear(
     seeds = [(seed, b) for b in range(batches)]
     train = functools.partial(_batches, net, form, each_output=each_output)
     sites = _sites(net, asked / batches, room, fewest, each_output)
-    size = _Size(sites, room, _FINEST)
+    size = Size(sites, room, _FINEST)
     given = samples is not None or form == "response"
-    most = _Size(sites if given else _MOST_SITES, most, _FINEST)
+    most = Size(sites if given else _MOST_SITES, most, _FINEST)
     concrete = _checks.is_concrete(net)
     pilot = None
     if not given and rank is None and concrete and most.rank > _MANY_QUERIES:
         first = _as_fine_as_fits(train, seeds[0], room, most)
         size, pilot = first.size, first.trajectory
-    trained = _fitted(train, seeds, size, most, pilot)
+    trained = fitted(train, seeds, size, most, pilot)
     return NonlinearSolution(
         net,
         trained.trajectory,
@@ -623,86 +561,26 @@ def _sites(net, number: float, room: int, fewest: bool, each_output: bool) -> in
     return min(sites, 2 ** math.ceil(np.log2(2 * directions)))
 
 
-class _Size(NamedTuple):
-    """Of a batch: its sites, the room for the directions of each matrix, and the share
-    of the largest query below which a direction is dropped.
-    """
-
-    sites: int
-    rank: int
-    tolerance: float
-
-
-class _Trained(NamedTuple):
-    """Batches side by side, and the size of each."""
-
-    trajectory: nonlinear.Trajectory
-    size: _Size
-
-
-def _fitted(
-    train: Callable,
-    seeds: list,
-    size: _Size,
-    most: _Size,
-    pilot: nonlinear.Trajectory | None = None,
-) -> _Trained:
-    """train(size, seeds), with as much room and as many sites as their directions need,
-    up to the most. The first of them, which may have been done, finds out how much that
-    is.
-    """
-    one = train(size, seeds[:1]) if pilot is None else pilot
-    larger = _larger(one, size, most)
-    if larger != size:
-        return _fitted(train, seeds, larger, most)
-    if len(seeds) == 1:
-        return _Trained(one, size)
-    rest = train(size, seeds[1:])
-    larger = _larger(rest, size, most)
-    if larger != size:
-        return _fitted(train, seeds, larger, most)
-    return _Trained(_joined(one, rest), size)
-
-
-def _as_fine_as_fits(train: Callable, seed: tuple, rank: int, most: _Size) -> _Trained:
+def _as_fine_as_fits(train: Callable, seed: tuple, rank: int, most: Size) -> Trained:
     """A batch of many queries. A coarse tolerance is tried first, and a
     finer one while there is room for several times as many directions.
     """
-    size = _Size(_SITES_OF_MANY, rank, _COARSE[0])
-    trained = _fitted(train, [seed], size, most)
+    size = Size(_SITES_OF_MANY, rank, _COARSE[0])
+    trained = fitted(train, [seed], size, most)
     for finer in _COARSE[1:]:
         if 8 * trained.trajectory.used.max() > trained.size.sites:
             break
         size = trained.size._replace(tolerance=finer)
-        trained = _fitted(train, [seed], size, most)
+        trained = fitted(train, [seed], size, most)
     return trained
 
 
-def _larger(trained: nonlinear.Trajectory, size: _Size, most: _Size) -> _Size:
-    """The size with which more of the directions find room; itself if all have."""
-    if not _checks.is_concrete(trained.full):
-        return size
-    sites, rank, tolerance = size
-    if bool(trained.full.any()):
-        rank = min(2 * rank, most.rank)
-    if 2 * trained.used.max() > sites:
-        sites = min(2 * sites, most.sites)
-    return _Size(sites, rank, tolerance)
-
-
-def _joined(*trajectories):
-    """Batches one after the other."""
-    return jax.tree.map(lambda *x: _numbers(x).concatenate(x), *trajectories)
-
-
-def _with_outputs(
-    net: Nonlinear, sites: int, tolerance: float, seeds: list
-) -> _Trained:
+def _with_outputs(net: Nonlinear, sites: int, tolerance: float, seeds: list) -> Trained:
     """Trained anew, so that every output has asked its own backward queries."""
     most, room = nonlinear.rank_guess(net, each_output=True)
     train = functools.partial(_batches, net, "conditioning", each_output=True)
-    size = _Size(sites, room, tolerance)
-    return _fitted(train, seeds, size, _Size(_MOST_SITES, most, tolerance))
+    size = Size(sites, room, tolerance)
+    return fitted(train, seeds, size, Size(_MOST_SITES, most, tolerance))
 
 
 class _Same:
@@ -741,7 +619,7 @@ def _output_kernels(net: Nonlinear, sites: int, tolerance: float, seed: tuple) -
     return _kept_kernels(_Same(net), sites, tolerance, seed)
 
 
-def _batches(net, form, size: _Size, seeds: list, each_output: bool):
+def _batches(net, form, size: Size, seeds: list, each_output: bool):
     """Trajectories of these seeds, stacked."""
     sites, rank, tolerance = size
     room = nonlinear.room_for(net, rank, sites, each_output)
@@ -764,25 +642,4 @@ def _batches(net, form, size: _Size, seeds: list, each_output: bool):
         needed,
         "more batches, fewer inputs or steps, a smaller rank",
     )
-    return _side_by_side(train, net, seeds)
-
-
-def _side_by_side(train, net, seeds):
-    """train(seed) of each seed, stacked: started without waiting, side by side where
-    there are several devices.
-    """
-    devices = jax.local_devices() if _checks.is_concrete(net) else [None]
-    runs = []
-    for seed in seeds:
-        place = contextlib.nullcontext()
-        if len(devices) > 1:
-            batch = int(seed[-1])
-            place = jax.default_device(devices[batch % len(devices)])
-        with place:
-            runs.append(train(seed))
-    return jax.tree.map(lambda *x: _numbers(x).stack(x), *runs)
-
-
-def _numbers(arrays):
-    """NumPy, which has nothing to compile, unless JAX is tracing."""
-    return np if _checks.is_concrete(arrays) else jnp
+    return side_by_side(train, net, seeds)

@@ -27,8 +27,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from .. import linalg
 from .._compile import compiled
@@ -39,10 +37,11 @@ from ..losses import Loss
 from ..networks import Nonlinear
 from .descent import AbstractDescent, Optimiser, as_vector, before_update
 from .forward_mode import apart, carried_forward, join, lengths
+from .moments import measured
 from .muon import MuonNumbers, MuonShape
 from .nonlinear_step import Network, Queries, Random, State, kernel
 from .queries import Matrix
-from .sites import Source, Space, at_once, grow, ready, rounded
+from .sites import Source, Space, at_once, grow, ready, rounded, sobol
 from .steps import empty_rows, head, padded, recorded, shelf
 
 _FEW_DIRECTIONS = 64
@@ -346,19 +345,11 @@ def _pools(net: Nonlinear, rng, room, size: Size) -> list:
     pools = []
     for l in range(size.layers):
         matrices = (l > 0) + (l < size.layers - 1)
-        drawn = _sobol(rng, room[0] * matrices + few, size.sites)
+        drawn = sobol(rng, room[0] * matrices + few, size.sites)
         pool = np.zeros((size.room[0] * matrices + few, size.sites), size.dtype)
         pool[: len(drawn)] = drawn
         pools.append(pool)
     return pools
-
-
-def _sobol(rng, rows, sites):
-    """(rows, sites) normal numbers, each column one point of a scrambled Sobol
-    sequence.
-    """
-    points = qmc.Sobol(rows, rng=rng).random_base2(int(np.ceil(np.log2(sites))))[:sites]
-    return ndtri(np.clip(points.T, 1e-12, 1 - 1e-12))
 
 
 def _begun(size: Size, data: Data, numbers) -> tuple[Network, State]:
@@ -520,15 +511,13 @@ def _between_times(fields):
 
 def _layers(network: Network, matrices, queries: Queries, times) -> tuple:
     """The histories of the matrices."""
-    # directions found after the last step have no time
-    done = jnp.arange(len(queries.ranks))[:, None, None] < times
-    counts = jnp.where(done, queries.ranks, queries.ranks[times - 1])
     return tuple(
-        _history(
+        measured(
             matrix,
             queries.left[l],
             queries.right[l],
-            _times(counts[:, l], matrix, times),
+            queries.ranks[:, l],
+            times,
             network.deviations[l + 1] ** 2,
             *_pull(network.descents[l + 1], queries.rates),
         )
@@ -543,34 +532,6 @@ def _pull(descent: AbstractDescent, rates):
     if descent.is_plain:
         return descent.rates[:, None, None] * rates, None
     return rates, descent.between_unit_directions()
-
-
-def _times(counts, matrix: Matrix, times):
-    """The step at which each direction was new, left and right."""
-    directions = jnp.arange(len(matrix.spikes))
-    return [
-        jnp.minimum(jnp.searchsorted(count, directions, side="right"), times)
-        for count in counts.T
-    ]
-
-
-def _history(matrix: Matrix, left, right, new_at, variance, rates, descent) -> Moments:
-    from_left = jnp.concatenate(matrix.left_images.groups)
-    from_right = jnp.concatenate(matrix.right_images.groups)
-    right_basis = jnp.concatenate(matrix.right.basis.groups)
-    left_time, right_time = new_at
-    return Moments(
-        variance=variance,
-        left_queries=left,
-        right_queries=right,
-        left_time=left_time,
-        right_time=right_time,
-        core=from_left @ right_basis.T,
-        left_images=from_left @ from_left.T,
-        right_images=from_right @ from_right.T,
-        rates=rates,
-        descent=descent,
-    )
 
 
 @compiled(static_argnums=(1, 2))

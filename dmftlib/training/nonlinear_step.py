@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .. import linalg
 from ..activations import Activation
 from ..losses import Loss
 from .descent import Moved
 from .queries import Innovations, Matrix, Noise, ask, ask_back
-from .sites import Space, outside
+from .sites import Space, drawn
 from .steps import all_finite, or_nan, or_zero, unless_diverged
 
 DIVERGED = 1e8  # times the loss at the start
@@ -361,7 +360,7 @@ class Network(eqx.Module):
     def with_readout(self, state: State, features, t) -> State:
         """The state with w(0), once the features of the first step are known."""
 
-        def drawn(carried):
+        def begun(carried):
             space, _, _ = carried
             space, readout = self.start_readout(space, features)
             return space, readout, False
@@ -373,7 +372,7 @@ class Network(eqx.Module):
         *below, top = state.spaces
         start = (top, state.readout, t == 0)
         # once: a loop, unlike a branch, works on the basis in place
-        top, readout, _ = jax.lax.while_loop(undrawn, drawn, start)
+        top, readout, _ = jax.lax.while_loop(undrawn, begun, start)
         return State(
             state.matrices,
             (*below, top),
@@ -389,20 +388,14 @@ class Network(eqx.Module):
         orthogonal to the features, so that f(0) = 0.
         """
         _, K = self.targets.shape
-        _, sites = features.shape
+        source = self.random.sources[-1]
+        if self.random.matched:
+            space, rows = drawn(space, source, K, features)
+            return space, self.deviations[-1] * rows
         used = space.supply.used
-        w = self.random.sources[-1](used, K)
+        w = source(used, K)
         space = eqx.tree_at(lambda s: s.fresh.used, space, used + K)
-        if not self.random.matched:
-            return space, self.deviations[-1] * w
-        rest = features - space.vectors(space.coordinates(features))
-        ridge = 50 * jnp.finfo(rest.dtype).eps * jnp.sum(features**2)
-        gram = rest @ rest.T
-        gram = gram + ridge * jnp.eye(len(rest), dtype=rest.dtype)
-        overlaps = linalg.solve(gram, rest @ w.T)
-        rows = outside(space, w - overlaps.T @ rest)
-        space = space.with_rows(rows, K, sites)
-        return space, self.deviations[-1] * rows
+        return space, self.deviations[-1] * w
 
 
 def kernel(vectors: Float[Array, "k S"]) -> Float[Array, "k k"]:

@@ -119,19 +119,23 @@ class Reply(NamedTuple):
 def ask(
     matrix: Matrix,
     inside: Space,
-    outside: Space,
+    outside: Space | None,
     block: Float[Array, "k S"],
     innovations: Innovations,
     tolerance: float,
 ) -> Reply:
-    """M(t) times a block of vectors of the space on its right."""
+    """M(t) times a block of vectors of the space on its right. `outside` is None where
+    the answers live in that same space.
+    """
     largest = jax.lax.stop_gradient(jnp.max(jnp.mean(block**2, 1)))
     floor = tolerance**2 * jnp.maximum(largest, matrix.right_largest)
     inside, coordinates = grow(inside, block, floor)
     squares = jnp.sum(jax.lax.stop_gradient(coordinates) ** 2, 1)
     largest = jnp.maximum(matrix.right_largest, jnp.max(squares))
     right, asked = grow(matrix.right, coordinates, tolerance**2 * largest, scale=1)
-    outside, images = reveal(matrix, right, outside, innovations)
+    within = outside is None
+    outside, images = reveal(matrix, right, inside if within else outside, innovations)
+    inside = outside if within else inside
     left = matrix.left
     # what backward queries know of the part that was too small to ask
     forgotten = matrix.left_images.inner(coordinates - right.vectors(asked))
@@ -153,7 +157,7 @@ def ask(
 def ask_back(
     matrix: Matrix,
     inside: Space,
-    outside: Space,
+    outside: Space | None,
     block: Float[Array, "k S"],
     innovations: Innovations,
     tolerance: float,

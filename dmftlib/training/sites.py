@@ -13,7 +13,10 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from scipy.special import ndtri
+from scipy.stats import qmc
 
 from .. import linalg
 
@@ -381,6 +384,40 @@ def outside(space: Space, block: Float[Array, "k S"]) -> Float[Array, "k S"]:
         block = block - known
         block, _ = orthonormal(block, real, block.shape[1])
     return block
+
+
+class Drawn(NamedTuple):
+    """A space that has given vectors of its own, and these."""
+
+    space: Space
+    rows: Float[Array, "number S"]
+
+
+def drawn(
+    space: Space, source: Source, number: int, known: Float[Array, "k S"]
+) -> Drawn:
+    """So many random vectors, orthonormal, orthogonal to the space and to what is
+    known.
+    """
+    _, sites = known.shape
+    used = space.supply.used
+    vectors = source(used, number)
+    space = eqx.tree_at(lambda s: s.fresh.used, space, used + number)
+    rest = known - space.vectors(space.coordinates(known))
+    ridge = 50 * jnp.finfo(rest.dtype).eps * jnp.sum(known**2)
+    gram = rest @ rest.T
+    gram = gram + ridge * jnp.eye(len(rest), dtype=rest.dtype)
+    overlaps = linalg.solve(gram, rest @ vectors.T)
+    rows = outside(space, vectors - overlaps.T @ rest)
+    return Drawn(space.with_rows(rows, number, sites), rows)
+
+
+def sobol(rng, rows: int, sites: int) -> np.ndarray:
+    """(rows, sites) normal numbers, each column one point of a scrambled Sobol
+    sequence.
+    """
+    points = qmc.Sobol(rows, rng=rng).random_base2(int(np.ceil(np.log2(sites))))[:sites]
+    return ndtri(np.clip(points.T, 1e-12, 1 - 1e-12))
 
 
 def _perpendicular(space: Space, block, real, scale):

@@ -16,8 +16,16 @@ from dmftlib.simulations import base as simulated
 from dmftlib.simulations import coordinates
 from dmftlib.simulations import deep_linear as simulated_deep
 from dmftlib.simulations import nonlinear as simulated_nonlinear
+from dmftlib.simulations import program as simulated_program
 from dmftlib.simulations import wide_output as simulated_wide
-from dmftlib.solutions import base, deep_linear, nonlinear, wide_output
+from dmftlib.solutions import (
+    base,
+    deep_linear,
+    nonlinear,
+    program,
+    sampled,
+    wide_output,
+)
 from dmftlib.spectra import ntk, outliers, pencil, push_forward, resolvent
 
 ROOT = Path(__file__).parents[2]
@@ -61,13 +69,16 @@ CLASSES = [
     base.AbstractSolution,
     base.AbstractHistorySolution,
     deep_linear.DeepLinearSolution,
+    sampled.AbstractSampledSolution,
     nonlinear.NonlinearSolution,
     nonlinear.NeuralTangentKernel,
+    program.ProgramSolution,
     wide_output.WideOutputSolution,
     simulated.Simulation,
     simulated_deep.DeepLinearSimulation,
     coordinates.CoordinateSimulation,
     simulated_nonlinear.NonlinearSimulation,
+    simulated_program.ProgramSimulation,
     simulated_wide.WideSimulation,
     resolvent.GeneralisedMP,
     resolvent.InformationPlusNoise,

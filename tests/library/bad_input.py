@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -74,10 +75,90 @@ NONLINEAR = dict(
     steps=2,
 )
 WIDE = dict(output_ratio=0.5, input_ratio=0.7, learning_rate=0.1, steps=3)
+
+
+def written(ask, sites, x):
+    """A network with one hidden matrix."""
+    h = ask("W", jnp.tanh(sites["U"] @ x.T))
+    return jnp.mean(sites["w"][:, None] * jnp.tanh(h), 0)
+
+
+def between(change):
+    """The same with something done to the question."""
+
+    def forward(ask, sites, x):
+        return written(lambda name, h: change(ask, h), sites, x)
+
+    return forward
+
+
+NO_PROGRAM = (
+    None,
+    "a",
+    1.0,
+    lambda ask, sites, x: x,
+    lambda ask, sites, x: 1.0,
+    between(lambda ask, h: ask("V", h)),
+    between(lambda ask, h: ask("W", h.T)),
+    between(lambda ask, h: ask("W", h)[::-1]),
+    between(lambda ask, h: ask("W", h) * len(h) ** 0.5),
+    between(lambda ask, h: ask("W", h) * NAN),
+    between(lambda ask, h: jax.lax.map(lambda v: ask("W", v), h.T).T),
+    between(lambda ask, h: jax.grad(lambda h: jnp.mean(ask("W", h)))(h)),
+)
+PROGRAM = dict(
+    forward=written,
+    matrices={"W": ("hidden", "hidden")},
+    sites={"U": (2,), "w": ()},
+    inputs=[[1.0, 0.0], [0.5, 1.0]],
+    targets=[1.0, -1.0],
+    learning_rate=0.1,
+    steps=2,
+)
+PROGRAM_BAD = {
+    "forward": NO_PROGRAM,
+    "matrices": (
+        None,
+        "W",
+        {},
+        {"W": "hidden"},
+        {"W": ("a", 1)},
+        {1: ("a", "a")},
+        PROGRAM["matrices"] | {"V": ("hidden", "hidden")},
+    ),
+    "sites": (
+        None,
+        "U",
+        {},
+        {"U": 2, "w": ()},
+        {"U": ("other", 2), "w": ()},
+        {"U": (1.5,), "w": ()},
+        {"U": (2,), "w": (), "W": ()},
+        {"U": (2,), "w": (), "b": ()},
+    ),
+    "inputs": (None, "a", 1.0, [], [[NAN, 1.0]], [[1.0], [2.0, 3.0]]),
+    "targets": (None, "a", 1.0, [1.0], [[1.0, 2.0]], [NAN, 1.0], np.ones((2, 2, 1))),
+    "gamma0": NO_NUMBER,
+    "init_variance": (
+        *(v for v in NO_NUMBER if v != {}),
+        {"V": 1.0},
+        {"W": -1.0},
+        {"U": "a"},
+    ),
+    "learning_rate": (*NO_RATE, [-0.1, 0.1], [NAN] * 2),
+    "steps": NO_INTEGER,
+}
 NETWORKS = {
     "DeepLinear": (dm.DeepLinear, DEEP),
     "Nonlinear": (dm.Nonlinear, NONLINEAR),
+    "Program": (dm.Program, PROGRAM),
     "WideOutput": (dm.WideOutput, WIDE),
+}
+
+
+SAMPLES = {
+    "Nonlinear": {"samples": 128},
+    "Program": {"samples": 128, "batches": 1},
 }
 
 
@@ -97,7 +178,7 @@ def network(kind, **changes):
 
 @functools.cache
 def solved(kind):
-    return dm.solve(network(kind), **({"samples": 128} if kind == "Nonlinear" else {}))
+    return dm.solve(network(kind), **SAMPLES.get(kind, {}))
 
 
 @functools.cache
@@ -284,7 +365,8 @@ def questions(kind, things, methods, bad):
 
 
 def _ask(thing, method, name, value):
-    layer = 1 if "Nonlinear" in type(thing).__name__ else 0
+    first = {dm.Nonlinear: 1, dm.Program: "W"}
+    layer = first.get(type(thing.net), 0)
     given = {"layer": layer, "l": 1, "step": 0}
     method = getattr(thing, method)
     return method(
@@ -515,6 +597,44 @@ def cases() -> list[Case]:
             (None,),
             lambda v: network("Nonlinear", test_inputs=v, test_targets=[1.0]),
         ),
+        *(
+            case
+            for argument, values in PROGRAM_BAD.items()
+            for case in of_network("Program", argument, values)
+        ),
+        *of_options(
+            "solve",
+            dm.solve,
+            "Program",
+            {
+                "samples": (0, 1e4, 10**15, *NO_INTEGER[1:]),
+                "seed": NO_INTEGER,
+                "batches": (0, *NO_INTEGER),
+                "rank": (0, *NO_INTEGER[1:]),
+                "form": ("response",),
+            },
+        ),
+        *at(
+            "solve (Program)",
+            "samples",
+            (4000,),
+            lambda v: dm.solve(network("Program", steps=10**9), samples=v),
+        ),
+        *at(
+            "solve (Program)",
+            "net",
+            ("gamma0, traced",),
+            lambda _: jax.grad(
+                lambda g: dm.solve(network("Program", gamma0=g)).train_loss[-1]
+            )(1.0),
+        ),
+        *of_options(
+            "simulate",
+            dm.simulate,
+            "Program",
+            {"width": (0, 10**7, *NO_INTEGER), "matrix_free": (True,)},
+            progress=False,
+        ),
         *at("solve", "net", ("DeepLinear", None, DEEP, solved), dm.solve),
         *of_options(
             "solve",
@@ -664,6 +784,42 @@ def cases() -> list[Case]:
             "Nonlinear", solved, ("fields",), {"l": LAYERS, "step": (None, *STEPS)}
         ),
         *questions("Nonlinear", solved, ("more",), {"samples": (0, *NO_INTEGER)}),
+        *questions(
+            "Program",
+            solved,
+            ("outliers", "bulk"),
+            {"layer": (*LAYERS, "V"), "step": STEPS},
+        ),
+        *questions(
+            "Program",
+            solved,
+            ("weight_history", "initial_law", "descent"),
+            {"layer": LAYERS},
+        ),
+        *at(
+            "ProgramSolution.sharpness",
+            "sharpness",
+            (None,),
+            lambda _: solved("Program").sharpness,
+        ),
+        *questions(
+            "Program",
+            simulated,
+            ("singular_values",),
+            {"layer": LAYERS, "step": (1, *STEPS)},
+        ),
+        *at(
+            "compare",
+            "solution",
+            (dm.Program,),
+            lambda _: dm.compare(solved("Program"), simulated("Program")),
+        ),
+        *at(
+            "save",
+            "result",
+            (dm.Program,),
+            lambda _: dm.save(solved("Program"), "program.npz"),
+        ),
         *questions(
             "WideOutput",
             solved,

@@ -1,0 +1,280 @@
+"""A network written as a function, taken apart: its questions to hidden matrices, and
+the equations between them.
+
+`forward(ask, sites, x)` is traced once, with `ask` as a primitive of JAX. Nested `jit`
+are inlined where they ask. What is left is a list of parts in causal order, from which
+reverse mode is the same list backwards: the derivative of an answer is a question to
+the transposed matrix.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.core import ShapedArray
+from jax.extend.core import (
+    ClosedJaxpr,
+    Literal,
+    Primitive,
+    Var,
+    jaxpr_as_fun,
+    jaxprs_in_params,
+    subjaxprs,
+)
+from jax.interpreters import batching
+
+from . import _checks
+
+_CALLS = ("jit", "pjit", "closed_call")  # what is inlined
+_question = Primitive("ask")
+
+
+class Equations(NamedTuple):
+    """What is computed between two questions."""
+
+    function: Callable  # of the inputs, to a list of the outputs
+    inputs: tuple[Var, ...]
+    outputs: tuple[Var, ...]
+
+
+class Question(NamedTuple):
+    """The answer of a matrix to vectors."""
+
+    matrix: str
+    asked: Var
+    answer: Var
+    vectors: int  # how many are asked together
+
+
+class FirstUse(NamedTuple):
+    """Where a site parameter is read for the first time, and what is alive there: what
+    equations and answers have made, and what comes next still reads.
+    """
+
+    site: str
+    variable: Var
+    alive: tuple[Var, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trace:
+    """A network in parts, in causal order."""
+
+    parts: tuple
+    x: Var
+    output: Var
+    constants: dict  # variable -> value
+
+
+class Ask:
+    """The `ask` that `forward` is given: it checks what is asked.
+
+    matrices   name -> (space of the answers, space of the questions)
+    populations   space -> number of sites
+    answer     (name, h, number of sites of the answer) -> answer
+    """
+
+    def __init__(self, matrices: dict, populations: dict, answer: Callable):
+        self.matrices = matrices
+        self.populations = populations
+        self.answer = answer
+
+    def __call__(self, name, h):
+        if name not in self.matrices:
+            need = "a matrix of `matrices`: " + ", ".join(map(repr, self.matrices))
+            _checks.fail("forward", f"a question to {_checks.shown(name)}", need)
+        to, origin = self.matrices[name]
+        h = jnp.asarray(h)
+        sites = self.populations[origin]
+        if not h.ndim or h.shape[0] != sites or not jnp.issubdtype(h.dtype, float):
+            got = f"ask({name!r}, h) with h of shape {h.shape} and type {h.dtype}"
+            need = f"real vectors, their first axis the {sites} sites of {origin!r}"
+            _checks.fail("forward", got, need)
+        return self.answer(name, h, self.populations[to])
+
+
+def asked(name: str, h, sites: int):
+    """The question as a primitive, which has no rule but its shape."""
+    return _question.bind(h, name=name, sites=sites)
+
+
+@_question.def_abstract_eval
+def _shape(h, *, name, sites):
+    return ShapedArray((sites, *h.shape[1:]), h.dtype)
+
+
+def _batched(arguments, axes, *, name, sites):
+    """Under vmap the vectors are asked together, the new axis the last."""
+    h = jnp.moveaxis(arguments[0], axes[0], -1)
+    return asked(name, h, sites), h.ndim - 1
+
+
+batching.primitive_batchers[_question] = _batched
+
+
+def trace(forward: Callable, ask: Ask, sites: dict, x) -> Trace:
+    """The parts of forward(ask, sites, x), given the shapes of `sites` and `x`.
+
+    Raises ValueError where it asks inside of a loop or a branch, or takes derivatives
+    of an answer.
+    """
+
+    def run(sites, x):
+        return forward(ask, sites, x)
+
+    try:
+        closed = jax.make_jaxpr(run)(sites, x)
+        flat = jax.make_jaxpr(_Inlined(closed))(*jax.tree.leaves((sites, x)))
+    except NotImplementedError as error:
+        if "'ask'" not in str(error):
+            raise
+        got = "a derivative of an answer, or a transformation that `ask` has not"
+        _checks.fail("forward", got, "questions alone: the library does reverse mode")
+    jaxpr = flat.jaxpr
+    *variables, x_variable = jaxpr.invars
+    names = dict(zip(variables, sorted(sites), strict=True))
+    constants = dict(zip(jaxpr.constvars, flat.consts, strict=True))
+    parts = _Parts(_deferred(jaxpr, names), names).found
+    return Trace(tuple(parts), x_variable, jaxpr.outvars[0], constants)
+
+
+class _Inlined:
+    """What a program computes, with the calls opened that hold a question."""
+
+    def __init__(self, closed: ClosedJaxpr):
+        self.jaxpr = closed.jaxpr
+        self.consts = closed.consts
+
+    def __call__(self, *arguments):
+        values = dict(zip(self.jaxpr.constvars, self.consts, strict=True))
+        values |= zip(self.jaxpr.invars, arguments, strict=True)
+
+        def read(atom):
+            return atom.val if isinstance(atom, Literal) else values[atom]
+
+        for equation in self.jaxpr.eqns:
+            inputs = map(read, equation.invars)
+            results = self._done(equation, *inputs)
+            values |= zip(equation.outvars, results, strict=True)
+        return [read(atom) for atom in self.jaxpr.outvars]
+
+    def _done(self, equation, *inputs):
+        if equation.primitive is _question:
+            return [_question.bind(*inputs, **equation.params)]
+        if any(map(_asks, jaxprs_in_params(equation.params))):
+            name = equation.primitive.name
+            if name not in _CALLS:
+                need = "questions outside of loops and branches: unroll it"
+                _checks.fail("forward", f"a question inside of `{name}`", need)
+            return _Inlined(equation.params["jaxpr"])(*inputs)
+        params = equation.primitive.get_bind_params(equation.params)
+        results = equation.primitive.bind(*inputs, **params)
+        return results if equation.primitive.multiple_results else [results]
+
+
+def _asks(jaxpr) -> bool:
+    """Whether there is a question in it, however deep."""
+    if any(equation.primitive is _question for equation in jaxpr.eqns):
+        return True
+    return any(map(_asks, subjaxprs(jaxpr)))
+
+
+def _function(jaxpr, inputs, outputs) -> Callable:
+    """The equations as a function between these variables."""
+    names = jaxpr.debug_info.with_unknown_names()
+    part = jaxpr.replace(
+        constvars=(), invars=list(inputs), outvars=list(outputs), debug_info=names
+    )
+    return jaxpr_as_fun(ClosedJaxpr(part, ()))
+
+
+def _deferred(jaxpr, sites):
+    """The same program, in which what is made of these variables alone is made where
+    something else meets it: site parameters are then read as late as can be.
+    """
+    waiting = dict.fromkeys(sites)  # variable -> what makes it
+    order = []
+
+    def wanted(variable):
+        equation = waiting.pop(variable, None)
+        if equation is not None:
+            take(equation)
+
+    def take(equation):
+        for made in equation.outvars:
+            waiting.pop(made, None)
+        for read in _variables(equation.invars):
+            wanted(read)
+        order.append(equation)
+
+    for equation in jaxpr.eqns:
+        read = _variables(equation.invars)
+        alone = all(variable in waiting for variable in read)
+        if read and alone and equation.primitive is not _question:
+            waiting |= dict.fromkeys(equation.outvars, equation)
+        else:
+            take(equation)
+    for variable in _variables(jaxpr.outvars):
+        wanted(variable)
+    return jaxpr.replace(eqns=order)
+
+
+class _Parts:
+    """The list of parts, made in one pass through the equations of a flat program."""
+
+    def __init__(self, jaxpr, names: dict):
+        self.jaxpr = jaxpr
+        self.unread = dict(names)  # site parameters, by variable
+        self.last_use = {}
+        for i, equation in enumerate(jaxpr.eqns):
+            self.last_use |= dict.fromkeys(_variables(equation.invars), i)
+        self.last_use |= dict.fromkeys(_variables(jaxpr.outvars), len(jaxpr.eqns))
+        self.known = {}  # what has been made so far, in order
+        self.group = []
+        self.found = []
+        for i, equation in enumerate(jaxpr.eqns):
+            self._add(i, equation)
+        self._close(len(jaxpr.eqns))
+
+    def _add(self, i, equation):
+        read = _variables(equation.invars)
+        first = [variable for variable in read if variable in self.unread]
+        question = equation.primitive is _question
+        if first or question:
+            self._close(i)
+        for variable in first:
+            alive = tuple(each for each in self.known if self.last_use[each] >= i)
+            self.found.append(FirstUse(self.unread.pop(variable), variable, alive))
+            self.known[variable] = None
+        if question:
+            (h,) = read
+            (answer,) = equation.outvars
+            _, *others = equation.invars[0].aval.shape
+            name = equation.params["name"]
+            self.found.append(Question(name, h, answer, math.prod(others)))
+            self._make([answer])
+        else:
+            self.group.append(equation)
+
+    def _close(self, now):
+        """End the group of equations before equation number `now`."""
+        if not self.group:
+            return
+        read = [v for each in self.group for v in _variables(each.invars)]
+        made = [v for each in self.group for v in each.outvars]
+        inputs = tuple(v for v in dict.fromkeys(read) if v not in set(made))
+        outputs = tuple(v for v in made if self.last_use.get(v, -1) >= now)
+        part = self.jaxpr.replace(eqns=self.group)
+        self.found.append(Equations(_function(part, inputs, outputs), inputs, outputs))
+        self._make(outputs)
+        self.group = []
+
+    def _make(self, variables):
+        self.known |= dict.fromkeys(v for v in variables if v in self.last_use)
+
+
+def _variables(atoms) -> list[Var]:
+    return [atom for atom in atoms if not isinstance(atom, Literal)]
