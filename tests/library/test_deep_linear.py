@@ -621,8 +621,13 @@ def test_a_long_training_stops_when_interrupted(monkeypatch):
         return advance(run, first, last)
 
     monkeypatch.setattr(deep_linear, "_advance", watched)
-    with pytest.raises(KeyboardInterrupt):
-        train(net)
+    # a process in the background starts with interrupts ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(net)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert done == [0, 1, 2, 3]
 
 
