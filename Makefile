@@ -34,6 +34,8 @@ book: $(READY)
 	$(BIN)/jupyter-book build . --all -W --keep-going
 	$(BIN)/python -m tools.check_site _build/html
 
+# Most of the time of the tests is compilation: the library's own programs have this flag anyway (dmftlib/_compile.py).
+test fast: export XLA_FLAGS := --xla_cpu_use_fusion_emitters=false
 test: $(READY) lint
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules -m "not slow" --cov
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests -m slow
