@@ -361,6 +361,18 @@ def svd(a) -> tuple:
     return _stacked_svd(jax.lax.stop_gradient(a))
 
 
+def singular_values(a) -> jax.Array:
+    """Descending, with derivatives: eigenvalues of [[0, a], [a^T, 0]]."""
+    *_, m, n = a.shape
+    ahead = jnp.zeros((*a.shape[:-1], m), a.dtype)
+    behind = jnp.zeros((*a.shape[:-2], n, n), a.dtype)
+    upper = jnp.concatenate([ahead, a], -1)
+    lower = jnp.concatenate([_transposed(a), behind], -1)
+    values = eigvalsh(jnp.concatenate([upper, lower], -2))
+    largest_first = values[..., ::-1]
+    return jnp.maximum(largest_first[..., : min(m, n)], 0.0)
+
+
 def pinv(a, rtol: float | None = None) -> jax.Array:
     """Pseudo-inverse; singular values below `rtol` of the largest count as zero (10
     max(m, n) times the rounding, if not given).

@@ -178,11 +178,14 @@ def _optimizer(value) -> Muon | None:
     return value
 
 
-def _moves(optimizer: Muon | None, steps: int):
-    """Its schedule has as many steps as the network."""
-    if optimizer is not None:
-        name = "optimizer.learning_rate"
-        _checks.schedule(name, optimizer.learning_rate, steps)
+def _moves(optimizer: Muon | None, steps: int, matrices: int):
+    """It has a matrix to move, and a schedule of as many steps as the network."""
+    if optimizer is None:
+        return
+    _checks.schedule("optimizer.learning_rate", optimizer.learning_rate, steps)
+    if not matrices:
+        need = "None with hidden_layers=1, which has no N x N matrix for it to move"
+        _checks.fail("optimizer", "a Muon", need)
 
 
 class DeepLinear(eqx.Module):
@@ -260,7 +263,7 @@ class DeepLinear(eqx.Module):
         _variances(self.init_variance, layers)
         _rates(self.learning_rate, self.steps)
         _factors(self.layer_rates, layers)
-        _moves(self.optimizer, self.steps)
+        _moves(self.optimizer, self.steps, matrices=layers - 1)
 
     @property
     def gamma(self):
@@ -391,10 +394,7 @@ class Nonlinear(eqx.Module):
         self.batch = _drawn(batch, samples)
         self.batch_seed = _checks.integer("batch_seed", batch_seed, 0)
         self.optimizer = _optimizer(optimizer)
-        _moves(self.optimizer, self.steps)
-        if self.optimizer is not None and self.hidden_layers == 1:
-            need = "None with hidden_layers=1, which has no N x N matrix for it to move"
-            _checks.fail("optimizer", "a Muon", need)
+        _moves(self.optimizer, self.steps, matrices=self.hidden_layers - 1)
 
     def sample_weights(self) -> np.ndarray:
         """(steps, P): the weight of each sample in the gradient of each step, 1/batch

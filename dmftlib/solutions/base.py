@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .. import _checks
+from .. import _checks, linalg
 from .._types import AnyArray, Layer, Net
 from ..history import WeightHistory
 from ..spectra.bulk import RectangularLaw
@@ -231,7 +231,7 @@ class AbstractHistorySolution(AbstractSolution[Net]):
         """
         step = self._step(step)
         spikes = self.weight_history(layer).spikes
-        values = jnp.linalg.svd(spikes, compute_uv=False)
+        values = linalg.singular_values(spikes)
         values = jnp.where(self._alive(None)[:, None], values, jnp.nan)
         return values if step is None else values[step]
 

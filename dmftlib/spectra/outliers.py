@@ -67,16 +67,17 @@ class Outliers(eqx.Module):
         """That of each value, where the theory is an average over batches of samples:
         computed when it is asked for, in the time of finding them once for each batch.
 
-        It belongs to what `outliers` of the solution of a Nonlinear returns: NaN of a
-        single batch, and where an outlier is missing without one of them. It does not
-        survive a `jax.tree.map`, nor `jit`. Raises AttributeError for all others, which
-        nothing is sampled for.
+        It belongs to what `outliers` of the solution of a Nonlinear or a Program
+        returns: NaN of a single batch, and where an outlier is missing without one of
+        them. It does not survive a `jax.tree.map`, nor `jit`. Raises AttributeError for
+        all others, which nothing is sampled for.
         """
         if self._error is None:
             raise AttributeError(
                 "standard_error: nothing was sampled for these outliers, or they were "
                 "transformed after they were found; known of what outliers() of the "
-                "solution of a Nonlinear returns, and by solution.standard_error"
+                "solution of a Nonlinear or a Program returns, and by "
+                "solution.standard_error"
             )
         return self._error()
 

@@ -603,14 +603,9 @@ def _descents(size: Size, numbers: Numbers, matrices) -> tuple:
     descents = numbers.optimiser.descents(layers, size.rows, size.nesterov)
     if size.muon is None:
         return descents
+    aspects = {l: matrix.aspect for l, matrix in enumerate(matrices)}
     factors = numbers.optimiser.layer_rates
-    of_matrices = [
-        numbers.muon.descent(
-            size.rows, factors[l] if len(factors) else 1.0, matrix.aspect, size.muon
-        )
-        for l, matrix in enumerate(matrices)
-    ]
-    return (*of_matrices, descents[-1])
+    return numbers.muon.in_place_of(descents, aspects, factors, size.rows, size.muon)
 
 
 def _first(dim, size):

@@ -176,10 +176,20 @@ class MuonNumbers(NamedTuple):
             as_vector(muon.weight_decay),
         )
 
-    def descent(self, times: int, factor, aspect, shape: MuonShape) -> MuonDescent:
-        """Of a matrix of that aspect n/m, its strengths per site; `factor` multiplies
-        its rate.
+    def in_place_of(
+        self, descents: tuple, aspects: dict, factors, times: int, shape: MuonShape
+    ) -> tuple:
+        """The optimiser of every layer: of those whose aspect n/m is given Muon, and of
+        the others the one there is. `factors` multiply the rates, () if none do.
         """
+        own = list(descents)
+        for l, aspect in aspects.items():
+            factor = factors[l] if len(factors) else 1.0
+            own[l] = self._descent(times, factor, aspect, shape)
+        return tuple(own)
+
+    def _descent(self, times: int, factor, aspect, shape: MuonShape) -> MuonDescent:
+        """Of one matrix, its strengths per site."""
         return MuonDescent(
             factor * jnp.broadcast_to(self.learning_rate, (times,)),
             self.momentum[0],

@@ -382,14 +382,9 @@ def _descents(size: Size, numbers: Numbers) -> tuple:
     descents = numbers.optimiser.descents(layers, size.times, size.nesterov)
     if size.muon is None:
         return descents
+    square = dict.fromkeys(range(1, size.layers), 1.0)
     factors = numbers.optimiser.layer_rates
-    of_matrices = [
-        numbers.muon.descent(
-            size.times, factors[l] if len(factors) else 1.0, 1.0, size.muon
-        )
-        for l in range(1, size.layers)
-    ]
-    return (descents[0], *of_matrices, descents[-1])
+    return numbers.muon.in_place_of(descents, square, factors, size.times, size.muon)
 
 
 def _run(size: Size, data: Data, numbers) -> Trajectory:

@@ -197,10 +197,15 @@ def test_every_broken_theory_is_refused():
     assert (broken.rejected > 0).all() and broken.seen_from.notna().all()
 
 
-def test_best_rates_that_are_stored_are_those_of_the_library():
-    """Of one network, by the rates that are centred on none."""
-    part = across_width.PARTS["rates"]
-    kept = protocol.load("across_width_rates_theory").query("which == 'theory'")
+@pytest.mark.parametrize(
+    "name, network",
+    [("rates", "mup 2"), pytest.param("kernel", "ntk 8", marks=pytest.mark.slow)],
+)
+def test_what_is_stored_across_width_is_what_the_library_says(name, network):
+    part = across_width.PARTS[name]
+    kept = protocol.load(f"across_width_{name}_theory").query("which == 'theory'")
     old = kept.set_index("quantity").theory
-    for quantity, value in part.theory("mup 2", part.networks["mup 2"]).items():
+    said = part.theory(network, part.networks[network])
+    assert len(said) == 2
+    for quantity, value in said.items():
         assert value == pytest.approx(old[quantity], rel=1e-7)

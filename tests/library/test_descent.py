@@ -548,3 +548,58 @@ def test_the_committed_schedules_do_in_theory_what_is_told_of_them():
             assert abs(slope["rates"].sum()) < 0.004
     after = schedules.descent(("layers",), found[schedules.ONE], 3)[-1]
     assert schedules.final_loss(after)[0] < table.theory[schedules.ONE]
+
+
+def raw_update(net, width, seed):
+    """The singular values of what momentum and decay have added to W^1 / sqrt(N), beside
+    what they have left of its start: a network of two hidden layers and one output, in
+    NumPy with gradients by hand.
+    """
+    draw = np.random.default_rng([seed, width])
+    P, D = net.inputs.shape
+    x = np.asarray(net.inputs) / D**0.5
+    pull = net.gamma0 / P
+    start = draw.normal(size=(width, width)) / width**0.5
+    weights = [draw.normal(size=(width, D)), start, draw.normal(size=width), 1.0]
+    buffers = [0.0, 0.0, 0.0, 0.0]
+    for _ in range(net.steps):
+        W0, M, w, _ = weights
+        first = np.tanh(x @ W0.T)
+        second = np.tanh(first @ M.T)
+        residual = np.asarray(net.targets)[:, 0] - second @ w / (net.gamma0 * width)
+        g2 = (1 - second**2) * residual[:, None] * w
+        g1 = (1 - first**2) * (g2 @ M)
+        pulls = [g1.T @ x, g2.T @ first / width, residual @ second, 0.0]
+        for l, weight in enumerate(weights):
+            direction = pull * pulls[l] - net.weight_decay * weight
+            buffers[l] = net.momentum * buffers[l] + direction
+            weights[l] = weight + net.learning_rate * buffers[l]
+    _, M, _, scale = weights
+    return np.linalg.svd(M - scale * start, compute_uv=False)[:2], scale
+
+
+@pytest.mark.slow
+def test_the_spectrum_of_an_update_is_that_of_raw_networks():
+    """With momentum and decay, at two widths, of which the second is twice the first."""
+    net = dm.Nonlinear(
+        inputs=[[1.0, 0.4, -0.3], [-0.5, 1.2, 0.6]],
+        targets=[1.0, -1.0],
+        hidden_layers=2,
+        gamma0=3.0,
+        learning_rate=0.2,
+        steps=6,
+        momentum=0.6,
+        weight_decay=0.1,
+    )
+    solution = dm.solve(net, samples=8192)
+    found, error = solution.measured(lambda s: s.update_spectrum(1, 6)[:2])
+    runs = {
+        width: [raw_update(net, width, seed) for seed in range(40)]
+        for width in (150, 300)
+    }
+    narrow, wide = (np.array([each for each, _ in run]) for run in runs.values())
+    limit = 2 * wide.mean(0) - narrow.mean(0)
+    own = np.sqrt((4 * wide.var(0, ddof=1) + narrow.var(0, ddof=1)) / 40)
+    assert (np.abs(found - limit) < 3.5 * np.hypot(own, error)).all()
+    assert (own < 0.03 * limit).all()  # a half of it would be seen
+    np.testing.assert_allclose(solution.scale(1)[6], runs[300][0][1], rtol=1e-12)

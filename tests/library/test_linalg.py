@@ -97,6 +97,19 @@ def test_singular_vectors_are_those_of_jax(group):
     np.testing.assert_allclose(sizes, np.linalg.svd(TALL, compute_uv=False), rtol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5)])
+def test_singular_values_and_their_derivatives_are_those_of_jax(shape):
+    a = jnp.asarray(np.random.default_rng(1).normal(size=(4, *shape)))
+
+    def theirs(a):
+        return jnp.linalg.svd(a, compute_uv=False)
+
+    np.testing.assert_allclose(linalg.singular_values(a), theirs(a), rtol=1e-12)
+    slopes = jax.jacfwd(linalg.singular_values)(a)
+    np.testing.assert_allclose(slopes, jax.jacfwd(theirs)(a), atol=1e-10)
+    assert not linalg.singular_values(jnp.zeros(shape)).any()
+
+
 def test_equal_eigenvalues_have_finite_derivatives():
     slopes = jax.grad(lambda a: linalg.eigh(a)[0].sum())(jnp.eye(3))
     np.testing.assert_allclose(slopes, np.eye(3), atol=1e-15)
