@@ -17,7 +17,8 @@ from .networks import Nonlinear
 from .simulations.nonlinear import NonlinearSimulation
 from .spectra.outliers import outliers_by_step
 from .training import nonlinear
-from .training.sites import at_once, rounded
+from .training.rows import rounded
+from .training.sites import at_once
 
 # the width of the network that tells how many directions a wider one will need
 _PILOT = 8192

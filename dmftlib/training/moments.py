@@ -38,7 +38,5 @@ def measured(
 def _times(counts, matrix: Matrix, times):
     """The step at which each direction was new, left and right."""
     directions = jnp.arange(len(matrix.spikes))
-    return [
-        jnp.minimum(jnp.searchsorted(count, directions, side="right"), times)
-        for count in counts.T
-    ]
+    before = counts[:, :, None] <= directions
+    return jnp.minimum(before.sum(0), times)

@@ -41,7 +41,8 @@ from .moments import measured
 from .muon import MuonNumbers, MuonShape
 from .nonlinear_step import Network, Queries, Random, State, kernel
 from .queries import Matrix
-from .sites import Source, Space, at_once, grow, ready, rounded, sobol
+from .rows import rounded
+from .sites import Source, Space, at_once, grow, ready, sobol
 from .steps import empty_rows, head, padded, recorded, shelf
 
 _FEW_DIRECTIONS = 64
@@ -463,7 +464,7 @@ def _start(size: Size, network: Network, x, limits) -> State:
         empty = Space.empty(
             rows, size.sites, size.dtype, limit, few, fresh=True, together=outputs
         )
-        spaces.append(grow(empty, constant, 0.5).space)
+        spaces.append(empty.with_rows(constant, 1, size.sites))
     factor = _factor(x, network.gram)
     directions = network.random.sources[0](0, factor.shape[1])
     bottom, _ = grow(spaces[0], directions, size.tolerance**2)

@@ -30,7 +30,8 @@ from .descent import schedule
 from .moments import measured
 from .nonlinear_step import DIVERGED
 from .queries import Innovations, Matrix, ask
-from .sites import Source, Space, at_once, drawn, grow, ready, rounded, sobol
+from .rows import rounded
+from .sites import Source, Space, at_once, drawn, ready, sobol
 from .steps import all_finite, empty_rows, or_nan, or_zero, recorded, unless_diverged
 
 
@@ -428,7 +429,7 @@ def _empty(network: Network, room: Room) -> State:
             fresh=True,
             together=together,
         )
-        spaces[name] = grow(empty, jnp.ones((1, sites)), 0.5).space
+        spaces[name] = empty.with_rows(jnp.ones((1, sites)), 1, sites)
     rows = room.queries
     matrices = {}
     for name, (to, origin) in network.ends:

@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .sites import Rows, Source, Space, grow, innovated
+from .rows import Rows
+from .sites import Source, Space, grow, innovated
 
 
 class Matrix(eqx.Module):

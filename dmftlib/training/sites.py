@@ -19,9 +19,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from .. import linalg
-
-_LARGE = 2**19  # a basis of so many numbers is held in groups of rows
-_GROUPS = 4
+from .rows import Rows
 
 
 def at_once(queries: int) -> int:
@@ -40,119 +38,6 @@ def at_once(queries: int) -> int:
 def ready(few: int) -> int:
     """Fresh vectors that are kept orthogonal to all that is known."""
     return 2 * few
-
-
-def rounded(rows: int, few: int) -> int:
-    """Rows of a basis that is to hold so many: room for `few` more, and groups of equal
-    size.
-    """
-    return -(-(rows + few) // _GROUPS) * _GROUPS
-
-
-class Rows(eqx.Module):
-    """A matrix of which `count` rows are in use, and the others zero: products do not
-    touch groups of unused rows.
-    """
-
-    groups: tuple  # of (rows, S)
-    count: Int[Array, ""]
-
-    @staticmethod
-    def zeros(rows: int, length: int, dtype, together: int) -> "Rows":
-        """Room for `rows`, of which at most so many will be written together."""
-        groups = 1
-        if rows * length > _LARGE:
-            size, left_over = divmod(rows, _GROUPS)
-            if left_over == 0 and size >= together:
-                groups = _GROUPS
-        shape = (rows // groups, length)
-        empty = jnp.zeros(shape, dtype)
-        none = jnp.zeros((), int)
-        return Rows((empty,) * groups, none)
-
-    @property
-    def shape(self):
-        rows, sites = self.groups[0].shape
-        return len(self.groups) * rows, sites
-
-    @property
-    def starts(self):
-        step = len(self.groups[0])
-        return range(0, self.shape[0], step)
-
-    def inner(self, a: Float[Array, "k S"]) -> Float[Array, "k rows"]:
-        """a @ rows.T"""
-        shape = (len(self.groups[0]), len(a))
-        nothing = jnp.zeros(shape, a.dtype)
-        parts = []
-        for start, group in zip(self.starts, self.groups, strict=True):
-
-            def products(_, group=group):
-                return group @ a.T
-
-            parts.append(self._if_used(start, products, nothing))
-        return jnp.concatenate(parts).T
-
-    def combined(self, a: Float[Array, "k rows"]) -> Float[Array, "k S"]:
-        """a @ rows"""
-        shape = (len(a), self.shape[1])
-        total = jnp.zeros(shape, a.dtype)
-        for start, group in zip(self.starts, self.groups, strict=True):
-            stop = start + len(group)
-            part = a[:, start:stop]
-
-            def added(total, part=part, group=group):
-                return total + part @ group
-
-            total = self._if_used(start, added, total)
-        return total
-
-    def _if_used(self, start, function, argument):
-        """function(argument) if rows from `start` on are in use, and else the argument."""
-        if len(self.groups) == 1:
-            return function(argument)
-        return jax.lax.cond(self.count > start, function, lambda value: value, argument)
-
-    def at(self, start, few: int) -> Float[Array, "few S"]:
-        """As many rows, from `start` on."""
-        wanted = start + jnp.arange(few)
-        number = jnp.arange(self.shape[0])
-        chosen = wanted[:, None] == number
-        dtype = self.groups[0].dtype
-        return self.combined(chosen.astype(dtype))
-
-    def with_rows(self, rows: Float[Array, "few S"], number) -> "Rows":
-        """The matrix with a few rows written at its end, of which `number` count."""
-        groups = tuple(
-            _written(group, rows, self.count - first)
-            for first, group in zip(self.starts, self.groups, strict=True)
-        )
-        return Rows(groups, self.count + number)
-
-
-def _written(group, rows, at):
-    """The group with those of the rows, written from `at` on, that fall into it."""
-    size = len(group)
-    count = len(rows)
-    place = jnp.clip(at, 0, size - count)
-
-    def write(state):
-        group, _ = state
-        index = place - at + jnp.arange(count)
-        mine = (index >= 0) & (index < count)
-        old = jax.lax.dynamic_slice_in_dim(group, place, count)
-        new = jnp.where(mine[:, None], rows[index % count], old)
-        group = jax.lax.dynamic_update_slice_in_dim(group, new, place, 0)
-        return group, False
-
-    def unwritten(state):
-        _, here = state
-        return here
-
-    here = (at < size) & (at + count > 0)
-    # once: a loop, unlike a branch, works in place
-    group, _ = jax.lax.while_loop(unwritten, write, (group, here))
-    return group
 
 
 class Fresh(eqx.Module):
@@ -298,21 +183,20 @@ def grow(space: Space, block: Float[Array, "k S"], floor, scale=None) -> Grown:
     coordinates = space.basis.inner(block) / scale
     gram = block @ block.T / scale
     rest = gram - coordinates @ coordinates.T
-    new = _independent(
+    number = _numbered(
         jax.lax.stop_gradient(rest),
         jax.lax.stop_gradient(floor),
     )
-    places = space.count + jnp.cumsum(new)
-    kept = new & (places <= space.limit - few)
+    new = number >= 0
+    kept = new & (space.count + number < space.limit - few)
     target = space.count + kept.sum()
-    new_first = jnp.argsort(~kept)
-    order = jnp.concatenate([new_first, jnp.zeros(few, int)])
 
     def append(state):
         i, grown = state
         space, coordinates = grown
+        wanted = i + jnp.arange(few)
         real = space.count + jnp.arange(few) < target
-        chosen = jax.lax.dynamic_slice(order, (i,), (few,))
+        chosen = _where(number, wanted)
         rest = block[chosen] - space.vectors(coordinates[chosen])
         rest = jnp.where(real[:, None], rest, 0)
         rest = _perpendicular(space, rest, real, scale)
@@ -433,31 +317,60 @@ def _perpendicular(space: Space, block, real, scale):
 
 def orthonormal(rows, real, scale) -> Orthonormal:
     """The rows made orthonormal in order; those that are not real are zero."""
-    dtype = rows.dtype
     gram = rows @ rows.T / scale
-    instead_of_none = jnp.diag(~real).astype(dtype)
-    factor = linalg.cholesky(gram + instead_of_none)
-    identity = jnp.eye(len(rows), dtype=dtype)
-    inverse = linalg.solve_lower(factor, identity)
+    instead_of_none = jnp.diag(~real).astype(rows.dtype)
+    factor, inverse = _factored(gram + instead_of_none)
     return Orthonormal(inverse @ rows, factor)
 
 
-def _independent(gram, floor):
-    """Which rows have a part of square above `floor` outside the span of the rows
-    before them.
+def _factored(gram):
+    """The triangular F of gram = F F^T, and its inverse, by elimination of the columns
+    of [gram, 1], which becomes [F^T, F^-1].
     """
+    count = len(gram)
+    row_number = jnp.arange(count)[:, None]
+
+    def step(j, both):
+        row = jax.lax.dynamic_slice_in_dim(both, j, 1)
+        column = jax.lax.dynamic_slice_in_dim(both, j, 1, axis=1)
+        pivot = jax.lax.dynamic_slice_in_dim(row, j, 1, axis=1)
+        diagonal = jnp.sqrt(pivot)
+        row = row / diagonal
+        column = column / diagonal
+        below = jnp.where(row_number > j, both - column * row, both)
+        return jnp.where(row_number == j, row, below)
+
+    both = jnp.concatenate([gram, jnp.eye(count, dtype=gram.dtype)], 1)
+    both = jax.lax.fori_loop(0, count, step, both)
+    upper = both[:, :count]
+    inverse = both[:, count:]
+    return jnp.tril(upper.T), inverse
+
+
+def _numbered(gram, floor):
+    """The number of every row among those that have a part of square above `floor`
+    outside the span of the rows before them; -1 for the others.
+    """
+    count = len(gram)
+    place = jnp.arange(count)
 
     def step(j, state):
-        gram, new = state
-        pivot = gram[j, j]
+        gram, number, found = state
+        column = jax.lax.dynamic_slice_in_dim(gram, j, 1, axis=1)
+        pivot = jax.lax.dynamic_slice_in_dim(column, j, 1)
         really = pivot > floor
         square = jnp.where(really, pivot, 1.0)
-        column = gram[:, j] / jnp.sqrt(square)
-        column = jnp.where(really, column, 0.0)
-        gram = gram - jnp.outer(column, column)
-        return gram, new.at[j].set(really)
+        taken = jnp.where(really, column * column.T / square, 0.0)
+        number = jnp.where(really[0] & (place == j), found, number)
+        return gram - taken, number, found + really.sum()
 
-    count = len(gram)
-    none = jnp.zeros(count, bool)
-    _, new = jax.lax.fori_loop(0, count, step, (gram, none))
-    return new
+    none = jnp.full(count, -1)
+    _, number, _ = jax.lax.fori_loop(0, count, step, (gram, none, 0))
+    return number
+
+
+def _where(number: Int[Array, " k"], wanted: Int[Array, " few"]):
+    """The places of these numbers; 0 for one that there is not."""
+    place = jnp.arange(len(number))
+    here = number == wanted[:, None]
+    return jnp.sum(jnp.where(here, place, 0), 1)
