@@ -42,7 +42,7 @@ TESTS = {
     "training/deep_linear.py": ("deep_linear", "ntk", "deep_linear or width"),
     "history.py": ("deep_linear", "critical", "deep_linear"),
     "training/response.py": ("nonlinear", "", ""),
-    "training/rows.py": ("nonlinear", "", ""),
+    "training/rows.py": ("rows", "", ""),
     "training/sites.py": ("nonlinear", "", ""),
     "training/queries.py": ("nonlinear", "", ""),
     "training/nonlinear.py": ("nonlinear", "", ""),

@@ -130,5 +130,5 @@ def _shifted(rows, by):
     few = len(rows)
     none = jnp.zeros_like(rows)
     around = jnp.concatenate([none, rows, none])
-    first = few + by
+    first = jnp.clip(few + by, 0, 2 * few)
     return jax.lax.dynamic_slice_in_dim(around, first, few)
