@@ -33,7 +33,8 @@ import numpy as np
 import pandas as pd
 
 import dmftlib as dm
-from experiments import protocol, transfer
+from dmftlib.spectra.ntk import kernel_spectrum
+from experiments import protocol, simpler, transfer
 from experiments import width as width_study
 
 SIZES, SEEDS = (10**3, 10**4, 10**5, 10**6), 12  # D
@@ -85,11 +86,15 @@ KERNEL_RATIOS, KERNEL_AT = (0.5, 2.0, 8.0), (10, 40)
 
 
 def modes(name, net) -> Named:
-    kernel = dm.solve(net).ntk
+    return leading(name, dm.solve(net).ntk)
+
+
+def leading(name, kernel, every=1) -> Named:
+    tops, edges = kernel.outliers[::every, 0], kernel.edge[::every]
     return {
-        f"{name}: leading mode at {t}": float(kernel.outliers[t, 0])
+        f"{name}: leading mode at {t}": float(tops[t])
         for t in KERNEL_AT
-        if kernel.outliers[t, 0] > CLEAR**2 * kernel.edge[t]
+        if tops[t] > CLEAR**2 * edges[t]
     }
 
 
@@ -104,9 +109,26 @@ def simulated_modes(name, net, dim, seed) -> pd.DataFrame:
 
 
 def broken_modes(part: Part):
-    yield "initial variance 2% larger", said(part, wider)
-    yield "the other parameterization", said(part, exchanged)
+    yield "initial variance 2% larger", said(part, simpler.wider)
+    flows = [kernel_flow(name, net) for name, net in part.networks.items()]
+    yield "gradient flow", united(flows)
+    alone = [strangers(name, net) for name, net in part.networks.items()]
+    yield "weights as strangers to the data", united(alone)
     yield "the width of the input at any width", said(part, square)
+
+
+def kernel_flow(name, net) -> Named:
+    return simpler.flow(net, lambda net, every: leading(name, dm.solve(net).ntk, every))
+
+
+def strangers(name, net) -> Named:
+    """Modes of the kernel of the same weights on inputs that they have not met, at its
+    edge where there is none.
+    """
+    few = dm.solve(net).few_directions
+    kernel = kernel_spectrum(net, few, fresh_inputs=True)
+    tops = np.fmax(kernel.edge, kernel.outliers[:, 0])
+    return {f"{name}: leading mode at {t}": float(tops[t]) for t in KERNEL_AT}
 
 
 # ---------------------------------------------------------------- chapter 8
@@ -150,7 +172,7 @@ def simulated_outliers(name, net, dim, seed) -> pd.DataFrame:
 
 
 def broken_outliers(part: Part):
-    yield "initial variance 2% larger", said(part, wider)
+    yield "initial variance 2% larger", said(part, simpler.wider)
     alone = [outliers(name, net, True) for name, net in part.networks.items()]
     yield "spikes as strangers to M(0)", united(alone)
     yield "the limit of wide muP at every width", limits(part)
@@ -201,18 +223,35 @@ def read(name, losses) -> pd.DataFrame:
 
 
 def broken_rates(part: Part):
-    yield "initial variance 2% larger", said(part, wider)
-    yield "the other parameterization", said(part, exchanged)
+    yield "initial variance 2% larger", said(part, simpler.wider)
+    square = part.theory("", replace(part.networks["mup 2"], width_ratio=1.0))
+    yield "networks as wide as their input, muP", everywhere(part, "mup", square)
+    yield "2 over the last sharpness, best rates", at_the_edge(said(part))
     lazy = part.theory("", replace(part.networks["ntk 16"], width_ratio=1e6))
-    yield (
-        "kernel descent, NTK at every width",
-        {
-            name + quantity: value
-            for name in part.networks
-            if name.startswith("ntk")
-            for quantity, value in lazy.items()
-        },
-    )
+    yield "kernel descent, NTK at every width", everywhere(part, "ntk", lazy)
+
+
+def everywhere(part: Part, parameterization: str, values: Named) -> Named:
+    """The same values at every width."""
+    return {
+        name + quantity: value
+        for name in part.networks
+        if name.startswith(parameterization)
+        for quantity, value in values.items()
+    }
+
+
+def at_the_edge(right: Named) -> Named:
+    """Best rates of 2 over the sharpness at the end of training at the best rate, with
+    what the parabola reads too low.
+    """
+    found = {}
+    for row in protocol.load("transfer").itertuples():
+        key = f"{row.parameterization} {row.width_ratio:g}: best rate"
+        if key in right:
+            bias = right[key] / row.best_rate
+            found[key] = bias * 2 / row.last_sharpness
+    return found
 
 
 # ---------------------------------------------------------------- all
@@ -245,28 +284,13 @@ def coordinates(net, dim, seed, at, **options):
     )
 
 
-def wider(net):
-    return replace(net, init_variance=1.02 * net.init_variance)
-
-
-def exchanged(net):
-    other = {"mup": "ntk", "ntk": "mup"}[net.parameterization]
-    return replace(net, parameterization=other)
-
-
 def square(net):
     return replace(net, width_ratio=1.0)
 
 
 def said(part: Part, change=lambda net: net) -> Named:
-    """What theory says of the part's rows, of changed networks. Where those have no
-    such outlier, the row is left out.
-    """
-    right = united(part.theory(name, net) for name, net in part.networks.items())
-    found = united(
-        part.theory(name, change(net)) for name, net in part.networks.items()
-    )
-    return {key: value for key, value in found.items() if key in right}
+    """What theory says of changed networks."""
+    return united(part.theory(name, change(net)) for name, net in part.networks.items())
 
 
 def united(parts) -> Named:
@@ -279,13 +303,17 @@ def seed_of(network: int, size: int) -> int:
 
 
 def theories(part: Part) -> pd.DataFrame:
-    rows = []
-    for which, values in [("theory", said(part)), *part.broken(part)]:
+    """Of the rows that the right one has. Where another has no such outlier, its row is
+    left out.
+    """
+    right, rows = said(part), []
+    for which, values in [("theory", right), *part.broken(part)]:
         rows += [
             dict(
                 which=which, quantity=quantity, theory=value, theory_standard_error=0.0
             )
             for quantity, value in values.items()
+            if quantity in right
         ]
     return pd.DataFrame(rows)
 

@@ -10,15 +10,26 @@ judged.
 
 The networks are trained by `dmftlib.simulate`: raw weights, gradients by automatic
 differentiation, singular values by LAPACK. Writes book/_data/nonlinear.csv (simulation)
-and book/_data/nonlinear_theory.csv (the verdicts, also on theories broken on purpose;
-some ten minutes): python -m experiments.nonlinear
+and book/_data/nonlinear_theory.csv (the verdicts, also on other theories; some ten
+minutes): python -m experiments.nonlinear; with `theories` behind it, the verdicts alone.
+
+The other theories: a variance 2 or 5 percent too large; gradient flow, in the place of
+steps of finite size (of full batches); and, for the outliers, the same spikes on a fresh
+M(0), the first step's spike once for every step, and two errors planted in what M(0)
+answers between the queries: counted twice, as if a half were missing, or with a wrong
+sign.
 """
+
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 import dmftlib as dm
-from experiments import protocol
+from dmftlib.spectra.outliers import outliers_by_step
+from experiments import protocol, simpler
 
 INPUTS = np.array(
     [[1.2, -0.4, 0.7, 0.3], [-0.6, 1.1, 0.2, -0.9], [0.3, 0.8, -1.3, 0.5]]
@@ -60,20 +71,23 @@ def network(name, init_variance=1.0):
     )
 
 
-def measured(name, side):
-    """Numbers of a solution, or arrays over the seeds of a simulation."""
-    L = side.net.hidden_layers
+def measured(name, side, every=1):
+    """Numbers of a solution, or arrays over the seeds of a simulation; `every` so many
+    steps are one.
+    """
+    L, last = side.net.hidden_layers, side.net.steps
+    steps = last // every
     found = {
-        f"prediction at {t}": side.predictions[..., t, 0, 0]
-        for t in (STEPS // 2, STEPS)
+        f"prediction at {t}": side.predictions[..., every * t, 0, 0]
+        for t in (steps // 2, steps)
     }
     found |= {
-        "test prediction": side.test_predictions[..., STEPS, 0, 0],
-        f"train loss at {STEPS // 3}": side.train_loss[..., STEPS // 3],
-        "feature kernel, first layer": side.feature_kernel(1)[..., STEPS, 0, 1],
-        "feature kernel, last layer": side.feature_kernel(L)[..., STEPS, 0, 0],
-        "gradient kernel, first layer": side.gradient_kernel(1)[..., STEPS, 0, 0, 0, 0],
-        "gradient kernel, last layer": side.gradient_kernel(L)[..., STEPS, 1, 0, 0, 0],
+        "test prediction": side.test_predictions[..., last, 0, 0],
+        f"train loss at {steps // 3}": side.train_loss[..., every * (steps // 3)],
+        "feature kernel, first layer": side.feature_kernel(1)[..., last, 0, 1],
+        "feature kernel, last layer": side.feature_kernel(L)[..., last, 0, 0],
+        "gradient kernel, first layer": side.gradient_kernel(1)[..., last, 0, 0, 0, 0],
+        "gradient kernel, last layer": side.gradient_kernel(L)[..., last, 1, 0, 0, 0],
     }
     return {f"{name}: {quantity}": value for quantity, value in found.items()}
 
@@ -82,39 +96,96 @@ def outlier(name, layer):
     return f"{name}: outlier of W^{layer}"
 
 
-def theory(name, init_variance=1.0, independent=False, together=None):
-    """Numbers, their standard errors, the largest rate x sharpness, and the outliers
-    averaged in each layer.
+class Told(NamedTuple):
+    """What a theory says of some quantities, and the standard errors of its sampling."""
+
+    values: dict[str, float]
+    errors: dict[str, float]
+
+
+def solved(net):
+    return dm.solve(net, samples=SAMPLES, batches=8)
+
+
+def averaged(solution) -> dict[int, int]:
+    """How many outliers of each layer are too close together to be told apart."""
+    counts = {}
+    for layer in range(1, solution.net.hidden_layers):
+        values = np.asarray(solution.outliers(layer, solution.net.steps).values)
+        counts[layer] = max(1, int(np.sum(values > values[:1] - RESOLVED)))
+    return counts
+
+
+def said(name, solution, together, change=None, every=1) -> dict:
+    """All quantities, of a solution or of a part of its samples; with a `change` of the
+    weight histories the outliers alone.
     """
-    solution = dm.solve(network(name, init_variance), samples=SAMPLES, batches=8)
-    layers = range(1, solution.net.hidden_layers)
-    if together is None:
-        values = {
-            layer: np.asarray(solution.outliers(layer, STEPS).values)
-            for layer in layers
-        }
-        together = {
-            layer: max(1, int(np.sum(v > v[:1] - RESOLVED)))
-            for layer, v in values.items()
-        }
+    found = {} if change else measured(name, solution, every)
+    for layer, count in together.items():
+        history = solution.weight_history(layer)
+        history = change(history) if change else history
+        last = solution.net.steps
+        values = np.asarray(outliers_by_step(history, last).values)[:count]
+        edge = float(solution.bulk(layer).edges[0][1])
+        missing = (0, count - len(values))
+        values = np.pad(values, missing, constant_values=edge)
+        found[outlier(name, layer)] = values.mean()
+    return found
 
-    def all_of(solution):
-        found = measured(name, solution)
-        for layer, count in together.items():
-            values = np.asarray(
-                solution.outliers(layer, STEPS, independent=independent).values
-            )[:count]
-            edge = float(solution.bulk(layer).edges[0][1])
-            found[outlier(name, layer)] = np.pad(
-                values, (0, count - len(values)), constant_values=edge
-            ).mean()
-        return found
 
-    found = all_of(solution)
-    errors = solution.standard_error(lambda s: np.array(list(all_of(s).values())))
+def with_errors(read: Callable, solution) -> Told:
+    """`read` takes a solution."""
+    values = read(solution)
+    if not values:
+        return Told({}, {})
+    errors = solution.standard_error(lambda s: np.array(list(read(s).values())))
+    return Told(
+        {key: float(value) for key, value in values.items()},
+        dict(zip(values, map(float, errors), strict=True)),
+    )
+
+
+CHANGES = {
+    "a fresh M(0)": simpler.fresh,
+    "the first step extrapolated": simpler.extrapolated,
+    "a half missing in the core": simpler.core_twice,
+    "a sign wrong in the core": simpler.core_turned,
+}
+VARIANCES = {"variance 5% larger": 1.05, "variance 2% larger": 1.02}
+
+
+def flow(name, solution, together) -> Told:
+    """Gradient flow, from steps of full and of half size; nothing for small batches,
+    whose noise has no limit of this kind.
+    """
+    net = solution.net
+    if net.batch != "full":
+        return Told({}, {})
+    whole = with_errors(lambda s: said(name, s, together), solution)
+    half = with_errors(
+        lambda s: said(name, s, together, every=2), solved(simpler.finer(net, 2))
+    )
+    return Told(
+        {key: 2 * half.values[key] - whole.values[key] for key in whole.values},
+        {key: np.hypot(2 * half.errors[key], e) for key, e in whole.errors.items()},
+    )
+
+
+def told(name) -> tuple[dict[str, Told], dict]:
+    """All theories of a case, and what there is to say about the right one."""
+    solution = solved(network(name))
+    together = averaged(solution)
+    found = {"theory": with_errors(lambda s: said(name, s, together), solution)}
+    for which, variance in VARIANCES.items():
+        other = solved(network(name, variance))
+        found[which] = with_errors(lambda s: said(name, s, together), other)
+    found["gradient flow"] = flow(name, solution, together)
+    for which, change in CHANGES.items():
+        found[which] = with_errors(
+            lambda s, change=change: said(name, s, together, change), solution
+        )
     sharpest = float(np.max(solution.sharpness) * solution.net.learning_rate)
-    errors = dict(zip(found, map(float, errors), strict=True))
-    return {k: float(v) for k, v in found.items()}, errors, sharpest, together
+    return found, dict(rate_times_sharpness=sharpest, averaged=together)
 
 
 def simulated(name, width, together):
@@ -135,73 +206,52 @@ def simulated(name, width, together):
     return pd.DataFrame(found)
 
 
-def verdict(table, theories, which, near):
+def verdict(table, found: list[Told], which, near):
     """`protocol.judge` on theories with standard errors of their own."""
-    values, errors = (
-        {k: v for one in theories for k, v in one[i].items()} for i in (0, 1)
-    )
+    values = {key: v for one in found for key, v in one.values.items()}
+    errors = {key: e for one in found for key, e in one.errors.items()}
     judged = protocol.judge(table, values, theory_error=errors)
     return judged.assign(which=which, near_edge=judged.quantity.isin(near))
 
 
-def near_edge(theories):
+def near_edge(found: list[Told]):
     """Outliers that the widest matrices do not resolve from the edge, which is at 2."""
     return [
-        q
-        for one in theories
-        for q, v in one[0].items()
-        if "outlier" in q and v < 2 + RESOLVED
+        quantity
+        for one in found
+        for quantity, value in one.values.items()
+        if "outlier" in quantity and value < 2 + RESOLVED
     ]
 
 
-def run(chosen):
-    """The small table of the simulation, the verdicts, and what there is to say about
-    the theories.
-    """
-    theories = {"theory": [theory(name) for name in chosen]}
-    together = {
-        name: one[3] for name, one in zip(chosen, theories["theory"], strict=True)
-    }
-    theories["variance 5% larger"] = [
-        theory(name, 1.05, together=together[name]) for name in chosen
-    ]
-    deep = [
-        theory(name, independent=True, together=together[name])
-        for name in chosen
-        if CASES[name][0] > 1
-    ]
-    theories["independent spikes"] = [
-        tuple({k: v for k, v in part.items() if "outlier" in k} for part in one[:2])
-        for one in deep
-    ]
-    samples = {}
-    for width in SIZES:
-        samples[width] = pd.concat(
-            [simulated(name, width, together[name]) for name in chosen], axis=1
-        )
-        print(f"N = {width}: {seeds(width)} seeds", flush=True)
-    table = protocol.summary(samples)
-    notes = {
-        name: dict(rate_times_sharpness=one[2], averaged=one[3])
-        for name, one in zip(chosen, theories["theory"], strict=True)
-    }
-    near = near_edge(theories["theory"])
-    return (
-        table,
-        pd.concat(
-            [
-                verdict(table, found, which, near)
-                for which, found in theories.items()
-                if found
-            ]
-        ),
-        notes,
+def verdicts(table, theories: dict[str, dict[str, Told]]):
+    """Of {case: {which: what it says}}."""
+    right = [found["theory"] for found in theories.values()]
+    near = near_edge(right)
+    kinds = next(iter(theories.values()))
+    return pd.concat(
+        [
+            verdict(table, [found[which] for found in theories.values()], which, near)
+            for which in kinds
+        ]
     )
 
 
+def all_samples(notes) -> dict[int, pd.DataFrame]:
+    samples = {}
+    for width in SIZES:
+        samples[width] = pd.concat(
+            [simulated(name, width, notes[name]["averaged"]) for name in notes], axis=1
+        )
+        print(f"N = {width}: {seeds(width)} seeds", flush=True)
+    return samples
+
+
 if __name__ == "__main__":
-    table, judged, notes = run(list(CASES))
-    print(judged[~judged.near_edge].groupby("which").agrees.agg(["sum", "size"]))
+    theories, notes = {}, {}
+    for name in CASES:
+        theories[name], notes[name] = told(name)
+        print(name, flush=True)
     provenance = dict(
         script="experiments/nonlinear.py",
         cases=CASES,
@@ -212,5 +262,9 @@ if __name__ == "__main__":
         resolved=RESOLVED,
         theories=notes,
     )
-    protocol.save("nonlinear", table, **provenance)
+    if "theories" not in sys.argv:
+        table = protocol.summary(all_samples(notes))
+        protocol.save("nonlinear", table, **provenance)
+    judged = verdicts(protocol.load("nonlinear"), theories)
     protocol.save("nonlinear_theory", judged, **provenance)
+    print(judged[~judged.near_edge].groupby("which").agrees.agg(["sum", "size"]))

@@ -16,17 +16,17 @@ Writes theories.csv, worths.csv and referee.csv to book/_data, from the folder b
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
-import equinox as eqx
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 import dmftlib as dm
+from dmftlib.history import LinearQueries
 from dmftlib.spectra.ntk import kernel_spectrum
 from dmftlib.spectra.outliers import outliers_by_step
 from experiments import (
@@ -39,6 +39,7 @@ from experiments import (
     outputs_verdict,
     protocol,
     sgd,
+    simpler,
     transfer,
 )
 from experiments import losses as losses_of
@@ -85,67 +86,65 @@ def both_outliers(ensemble) -> Named:
     return named
 
 
-def losses(name, solved) -> Named:
+def losses(name, solved, every=1) -> Named:
     return {
-        f"{name}: {kind} at {t}": float(getattr(solved, kind)[t])
+        f"{name}: {kind} at {t}": float(getattr(solved, kind)[every * t])
         for kind in ("train_loss", "test_loss")
         for t in deep_linear.LOSSES_AT
     }
 
 
-def spectra(name, solved, change=lambda history: history) -> Named:
+def spectra(name, solved, change=LinearQueries.history, every=1) -> Named:
     """Outliers (the edge where there is none) and overlaps, from weight histories that
     may be tampered with.
     """
     named, last = {}, deep_linear.SPECTRA_AT[-1]
     for layer in range(solved.net.hidden_layers):
         history = change(solved.queries(layer).compressed(1e-6))
-        found = outliers_by_step(history.history(), max_outliers=1)
+        found = outliers_by_step(history, max_outliers=1)
         edge = float(dm.rectangular_law(history.aspect, history.variance).edges[0][1])
         for t in deep_linear.SPECTRA_AT:
-            top = float(np.nan_to_num(found.values[t, 0], nan=edge))
+            top = float(np.nan_to_num(found.values[every * t, 0], nan=edge))
             named[f"{name}: outlier of W^{layer} at {t}"] = top
         for side in ("left", "right"):
-            overlaps = getattr(found, f"{side}_overlap")
-            share = float(np.nan_to_num(overlaps[last, 0, deep_linear.QUERY]))
+            overlaps = getattr(found, f"{side}_overlap")[every * last, 0]
+            share = float(np.nan_to_num(overlaps[every * deep_linear.QUERY]))
             named[f"{name}: {side} overlap of W^{layer} at {last}"] = share
     return named
 
 
-def without(*responses: str) -> Callable:
-    """The weight history with some responses dropped."""
-    return lambda history: eqx.tree_at(
-        lambda h: [getattr(h, name) for name in responses],
-        history,
-        replace_fn=np.zeros_like,
-    )
-
-
-def wider(history):
-    return eqx.tree_at(lambda h: h.variance, history, 1.05 * history.variance)
+TAMPERED = {
+    "a fresh M(0)": lambda queries: simpler.fresh(queries.history()),
+    "the first step extrapolated": lambda q: simpler.extrapolated(q.history()),
+    "a half missing in A": lambda queries: simpler.response_times(
+        queries, "right_response", 2
+    ).history(),
+    "a sign wrong in B": lambda queries: simpler.response_times(
+        queries, "left_response", -1
+    ).history(),
+}
 
 
 def linear() -> Iterator[tuple[str, float, Named]]:
     """Chapter 6."""
     nets = {n: dm.DeepLinear(**s) for n, s in deep_linear.NETWORKS.items()}
+
+    def both(name, net, every=1):
+        solved = dm.solve(net)
+        return losses(name, solved, every) | spectra(name, solved, every=every)
+
+    yield "theory", 1.0, united(both(*one) for one in nets.items())
     solved = {name: dm.solve(net) for name, net in nets.items()}
-    both = [losses(n, s) | spectra(n, s) for n, s in solved.items()]
-    yield "theory", 1.0, united(both)
-    noisier = [losses(n, dm.solve(larger(net))) for n, net in nets.items()]
-    yield "initial variance 5% larger, losses", 1.0, united(noisier)
-    slightly = [
-        losses(n, s) | spectra(n, s)
-        for n, s in ((n, dm.solve(larger(net, 1.02))) for n, net in nets.items())
-    ]
-    yield "initial variance 2% larger", 1.0, united(slightly)
-    tampered = {
-        "variance 5% larger at level 2": wider,
-        "A dropped": without("right_response"),
-        "B dropped": without("left_response"),
-        "taken as independent": without("left_response", "right_response"),
-    }
-    for which, change in tampered.items():
-        wrong = [spectra(n, s, change) for n, s in solved.items()]
+    wider = {name: simpler.wider(net) for name, net in nets.items()}
+    yield (
+        "initial variance 2% larger",
+        1.0,
+        united(both(*one) for one in wider.items()),
+    )
+    flows = [simpler.flow(net, partial(both, name)) for name, net in nets.items()]
+    yield "gradient flow", 1.0, united(flows)
+    for which, change in TAMPERED.items():
+        wrong = [spectra(name, one, change) for name, one in solved.items()]
         yield which, 1.0, united(wrong)
 
 
@@ -153,60 +152,70 @@ def united(parts) -> Named:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def larger(net, factor=1.05):
-    return replace(net, init_variance=factor * net.init_variance)
-
-
 def kernels() -> Iterator[tuple[str, float, Named]]:
     """Chapter 9."""
-    nets = [dm.DeepLinear(**setting) for setting in ntk.NETWORKS.values()]
-    for which, change in (
-        ("theory", lambda net: net),
-        ("initial variance 5% larger", larger),
-    ):
-        found = [dm.solve(change(net)).ntk for net in nets]
-        yield which, 1.0, modes(found)
-        yield which, EDGE, edges(found)
-    strangers = [
-        kernel_spectrum(net, dm.solve(net).few_directions, fresh_inputs=True)
-        for net in nets
-    ]
-    yield "weights as strangers to the data, modes", 1.0, modes(strangers)
+    nets = {n: dm.DeepLinear(**setting) for n, setting in ntk.NETWORKS.items()}
+    wider = {name: simpler.wider(net) for name, net in nets.items()}
+    for which, chosen in (("theory", nets), ("initial variance 2% larger", wider)):
+        found = {name: dm.solve(net).ntk for name, net in chosen.items()}
+        yield which, 1.0, united(modes(*one) for one in found.items())
+        yield which, EDGE, united(edges(*one) for one in found.items())
+    for exponent, read in ((1.0, modes), (EDGE, edges)):
+        flows = [kernel_flow(name, net, read) for name, net in nets.items()]
+        yield "gradient flow", exponent, united(flows)
+    strangers = {
+        name: kernel_spectrum(net, dm.solve(net).few_directions, fresh_inputs=True)
+        for name, net in nets.items()
+    }
+    found = united(modes(*one) for one in strangers.items())
+    yield "weights as strangers to the data, modes", 1.0, found
 
 
-def modes(found) -> Named:
+def kernel_flow(name, net, read) -> Named:
+    return simpler.flow(net, lambda net, every: read(name, dm.solve(net).ntk, every))
+
+
+def modes(name, kernel, every=1) -> Named:
     return {
         f"{name}: leading mode at {t}": float(
-            np.fmax(kernel.edge[t], kernel.outliers[t, 0])
+            np.fmax(kernel.edge[every * t], kernel.outliers[every * t, 0])
         )
-        for name, kernel in zip(ntk.NETWORKS, found, strict=True)
         for t in (ntk.ESCAPE, ntk.LATE)
     }
 
 
-def edges(found) -> Named:
+def edges(name, kernel, every=1) -> Named:
     return {
-        f"{name}: edge at {t}": float(kernel.edge[t])
-        for name, kernel in zip(ntk.NETWORKS, found, strict=True)
+        f"{name}: edge at {t}": float(kernel.edge[every * t])
         for t in (ntk.EARLY, ntk.LATE)
     }
 
 
 def rates() -> Iterator[tuple[str, float, Named]]:
     """Chapter 10: by the parabola of the simulation, at the same rates."""
-    right = {}
+    stored = protocol.load("transfer").set_index(["parameterization", "width_ratio"])
+    right, noisier, unstable = {}, {}, {}
     for name in transfer.PARAMETERIZATIONS:
         for ratio in transfer.SIMULATED:
-            near = transfer.tried(name, ratio)
-            losses = np.array([transfer.loss(name, ratio, rate) for rate in near])
-            right[f"{name} {ratio:g}: best rate"] = transfer.parabola(near, losses)
-            right[f"{name} {ratio:g}: loss"] = losses[4]
+            key = f"{name} {ratio:g}: "
+            right |= read(key, name, ratio)
+            noisier |= read(key, name, ratio, partial(simpler.wider, factor=1.05))
+            known = stored.loc[(name, ratio)]
+            bias = right[key + "best rate"] / known.best_rate  # of the parabola
+            unstable[key + "best rate"] = bias * 2 / known.last_sharpness
     yield "theory", 1.0, right
-    best = [key for key in right if key.endswith("rate")]
-    other = {"mup": "ntk", "ntk": "mup"}
-    swapped = {key: right[other[key[:3]] + key[3:]] for key in best}
-    yield "parameterizations exchanged, best rates", 1.0, swapped
-    yield "best rates 10% larger", 1.0, {key: 1.1 * right[key] for key in best}
+    yield "initial variance 5% larger", 1.0, noisier
+    square = read("", "mup", 1.0)["best rate"]
+    found = {f"mup {ratio:g}: best rate": square for ratio in transfer.SIMULATED}
+    yield "one best rate at every width, muP", 1.0, found
+    yield "2 over the last sharpness, best rates", 1.0, unstable
+
+
+def read(key, name, ratio, change=lambda net: net) -> Named:
+    near = transfer.tried(name, ratio)
+    nets = [change(transfer.network(name, ratio, rate)) for rate in near]
+    tried = np.array([dm.solve(net, throw=False).train_loss[-1] for net in nets])
+    return {key + "best rate": transfer.parabola(near, tried), key + "loss": tried[4]}
 
 
 def many() -> Iterator[tuple[str, float, Named]]:
