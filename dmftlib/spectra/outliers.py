@@ -27,7 +27,7 @@ theta_c are the outliers, and each is one bracketed root. With y its null vector
 """
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
@@ -45,6 +45,8 @@ from .spiked import SpikedEnsemble
 _ROUNDING = 8 * float(np.finfo(float).eps)  # of an eigenvalue, relative to the largest
 _NOTHING = 1e-16  # of a variance
 _MOST = 60  # iterations: a bisection of the bracket, at worst
+_SPARE = 4  # directions beside those of the outliers, where few are asked of many
+_MANY = 8  # times as many, at least
 
 
 class Outliers(eqx.Module):
@@ -195,6 +197,19 @@ class _Bulk(eqx.Module):
         """theta_c."""
         return jnp.sqrt(self.variance) * self.aspect**0.25
 
+    def growth(self, x, p: int, q: int):
+        """The factors that stand on each side of K(s) - s in T, relative to the edge and
+        but for one that is common to all: sqrt(theta^2 + v) p times on the left,
+        sqrt(theta^2 + v c) q times on the right.
+        """
+        square = (self.threshold + x) ** 2
+        edge = self.threshold**2
+        left = (square + self.variance) / (edge + self.variance)
+        narrow = self.aspect * self.variance
+        right = (square + narrow) / (edge + narrow)
+        factors = jnp.concatenate([jnp.full(p, left), jnp.full(q, right)])
+        return jnp.sqrt(factors)
+
     def value(self, x):
         """The s of theta = theta_c + x."""
         ratio = jnp.sqrt(self.aspect)
@@ -299,13 +314,19 @@ def _blocks(left, crossed, right):
 class _Start(eqx.Module):
     """Eigenvectors of T at the edge, leading first, and which of them have outliers."""
 
-    present: Bool[Array, "steps n"]
-    vectors: Float[Array, "steps n size"]
+    present: Bool[Array, "*steps k"]
+    largest: Float[Array, "*steps"]  # eigenvalue
+    vectors: Float[Array, "*steps some size"]
 
     def leading(self, rows: int) -> "_Start":
+        """The first so many; and a few more vectors where there are many more."""
+        size = self.vectors.shape[-1]
+        wanted = rows + _SPARE
+        some = wanted if _MANY * wanted < size else size
         return _Start(
             present=self.present[:, :rows],
-            vectors=self.vectors[:, :rows],
+            largest=self.largest,
+            vectors=self.vectors[:, :some],
         )
 
 
@@ -328,6 +349,7 @@ def _at_edge(history: WeightHistory, steps, alive) -> _Start:
     rows = jnp.swapaxes(vectors, 1, 2)
     return _Start(
         present=present[:, ::-1],
+        largest=values[:, -1],
         vectors=rows[:, ::-1],
     )
 
@@ -336,9 +358,15 @@ def _at_edge(history: WeightHistory, steps, alive) -> _Start:
 def _located(history: WeightHistory, steps, start: _Start) -> Outliers:
     """The outliers of each step, and their overlaps with the queries."""
     families = family(history, steps)
-    frozen = jax.lax.stop_gradient((families, start))
-    null = linalg.each(_null_vectors, *frozen)
     bulks = bulk(history, steps)
+    p, _ = history.core.shape
+
+    def null_vectors(family, variance, start):
+        own = _Bulk(bulks.aspect, variance)
+        return _null_vectors(_Leading(family, own, start, p))
+
+    frozen = jax.lax.stop_gradient((families, bulks.variance, start))
+    null = linalg.each(null_vectors, *frozen)
 
     def read(family, variance, null):
         own = _Bulk(bulks.aspect, variance)
@@ -382,14 +410,74 @@ def _share(y, queries):
     return jnp.where(present, shares, 0.0)
 
 
-def _null_vectors(family: SpikedFamily, start: _Start) -> Float[Array, "n size"]:
+class _Spectrum(NamedTuple):
+    """Eigenvalues in ascending order, and the vectors, as columns."""
+
+    values: Float[Array, " some"]
+    vectors: Float[Array, "n some"]
+
+
+class _Leading(eqx.Module):
+    """T of one step, of which the leading eigenvalues are asked."""
+
+    family: SpikedFamily
+    bulk: _Bulk
+    start: _Start
+    left: int = eqx.field(static=True)  # of its rows belong to the left
+
+    def spectrum(self, x) -> _Spectrum:
+        """The signs of the leading eigenvalues of T(theta_c + x), and its null vector if
+        it has one.
+
+        Of a few eigenvectors V of T at the edge, those with outliers among them, and tau
+        more than its largest eigenvalue, tau V V^T - T is positive definite at the edge.
+        K(s) - s decreases with s, so that C = tau V V^T - T(x) is that everywhere, V as
+        K(s) - s sees it. The span of C^{-1} V has the null vector of T(x), since
+        T y = 0 is C y = tau V (V^T y), and as many positive eigenvalues as T(x).
+        """
+        matrix = self.family.matrix(x)
+        size = len(matrix)
+        some = len(self.start.vectors)
+        if some == size:
+            return _Spectrum(*linalg.eigh(matrix))
+        growth = self.bulk.growth(x, self.left, size - self.left)
+        V = self.start.vectors * growth
+        tau = 2 * jnp.abs(self.start.largest)
+        rounding = _ROUNDING * jnp.linalg.norm(matrix) * jnp.eye(size)
+        factor = linalg.cholesky(tau * V.T @ V - matrix + rounding)
+
+        def seen():
+            half = linalg.solve_lower(factor, V.T)
+            answers = linalg.solve_lower(factor, half, transposed=True)
+            basis, _ = linalg.qr(answers)
+            values, vectors = linalg.eigh(basis.T @ matrix @ basis)
+            return _Spectrum(values, basis @ vectors)
+
+        def whole():
+            values, vectors = linalg.eigh(matrix)
+            return _Spectrum(values[-some:], vectors[:, -some:])
+
+        # Grams that a sample has measured may have negative eigenvalues
+        definite = jnp.isfinite(factor).all()
+        return jax.lax.cond(definite, seen, whole)
+
+    def vector(self, number, x):
+        """That of the eigenvalue of this number, from the largest down."""
+        values, vectors = self.spectrum(x)
+        place = len(values) - 1 - number
+        return jax.lax.dynamic_index_in_dim(vectors, place, 1, keepdims=False)
+
+
+def _null_vectors(leading: _Leading) -> Float[Array, "n size"]:
     """The null vectors of one step, largest root first; zero where there is none."""
-    numbers = jnp.arange(len(start.present))
+    family = leading.family
+    present = leading.start.present
+    numbers = jnp.arange(len(present))
 
     def root(number, present, y):
-        return _root(family, number, present, y)
+        return _root(leading, number, present, y)
 
-    x = linalg.each(root, numbers, start.present, start.vectors)
+    x = linalg.each(root, numbers, present, leading.start.vectors[: len(numbers)])
     # roots closer than rounding take their vectors from one matrix, which gives them
     # orthogonal
     scale = x + jnp.max(jnp.abs(family.slope))
@@ -400,10 +488,7 @@ def _null_vectors(family: SpikedFamily, start: _Start) -> Float[Array, "n size"]
     first = jax.lax.cummax(starts)
 
     def vector(number, x):
-        _, vectors = linalg.eigh(family.matrix(x))
-        return jax.lax.dynamic_index_in_dim(
-            vectors, vectors.shape[1] - 1 - number, 1, keepdims=False
-        )
+        return leading.vector(number, x)
 
     def nothing(number, x):
         return jnp.zeros(len(family.slope), x.dtype)
@@ -411,7 +496,7 @@ def _null_vectors(family: SpikedFamily, start: _Start) -> Float[Array, "n size"]
     def vector_or_nothing(number, x, present):
         return jax.lax.cond(present, vector, nothing, number, x)
 
-    return linalg.each(vector_or_nothing, numbers, x[first], start.present)
+    return linalg.each(vector_or_nothing, numbers, x[first], present)
 
 
 class _Search(eqx.Module):
@@ -424,12 +509,13 @@ class _Search(eqx.Module):
     count: Int[Array, ""]
 
 
-def _root(family: SpikedFamily, number, present, y):
+def _root(leading: _Leading, number, present, y):
     """Outlier `number`: where that eigenvalue of T(theta_c + x) crosses zero.
 
     The next x is the root of y^T T y, y the eigenvector at the last one, whose error is
     squared each time; where it leaves the bracket, that is halved.
     """
+    family = leading.family
     size = jnp.linalg.norm(family.slope)
     constant = jnp.linalg.norm(family.at_edge)
     square = size**2 + 4 * constant
@@ -441,7 +527,7 @@ def _root(family: SpikedFamily, number, present, y):
         return present & ~resolved & (search.count < _MOST)
 
     def improved(search):
-        values, vectors = linalg.eigh(family.matrix(search.x))
+        values, vectors = leading.spectrum(search.x)
         chosen = len(values) - 1 - number
         above = values[chosen] > 0
         low = jnp.where(above, search.x, search.low)

@@ -546,3 +546,43 @@ def test_bad_vectors_and_calls_are_refused():
         dm.outliers(M0)
     with pytest.raises(ValueError, match="max_outliers: got 0"):
         dm.outliers(dm.SpikedEnsemble(**good), max_outliers=0)
+
+
+def many_queries(strengths, aspect):
+    """Sixty on each side, and spikes of these strengths between three directions."""
+    rng = np.random.default_rng(0)
+    grams = []
+    for _ in range(2):
+        vectors = rng.normal(size=(60, 80))
+        grams.append(vectors @ vectors.T / 80)
+    turned = [np.linalg.qr(rng.normal(size=(60, 3)))[0] for _ in range(2)]
+    return dm.SpikedEnsemble(
+        aspect=aspect,
+        variance=1.2,
+        left_gram=grams[0],
+        right_gram=grams[1],
+        strengths=turned[0] @ np.diag(strengths) @ turned[1].T,
+    ).history()
+
+
+@pytest.mark.parametrize(
+    "strengths, aspect",
+    [([6.0, 4.0, 2.5], 1.0), ([5.0, 3.0, 2.0], 0.3), ([5.0, 5.0, 0.4], 2.5)],
+)
+def test_few_outliers_of_many_queries(strengths, aspect):
+    """Only the leading part of a large matrix is asked: each value is an eigenvalue of
+    K(s) of its number, counted on all of it, and none is missing; with Grams that are
+    not quite positive, as samples have them, too.
+    """
+    history = many_queries(strengths, aspect)
+    noisy = eqx.tree_at(
+        lambda h: h.left_beyond, history, history.left_beyond - 1e-3 * jnp.eye(60)
+    )
+    for one in (history, noisy):
+        found = dm.outliers(one)
+        edge = np.sqrt(1.2) * (1 + np.sqrt(aspect))
+        at_edge = np.linalg.eigvalsh(effective_matrix(one, edge)) - edge
+        assert len(found.values) == np.sum(at_edge > 0) >= 2
+        for k, s in enumerate(found.values):
+            values = np.linalg.eigvalsh(effective_matrix(one, float(s)))
+            assert_allclose(values[-1 - k], s, rtol=1e-12)
