@@ -17,7 +17,8 @@ extrapolated linearly in 1/D. A row is asked for where theory puts it CLEAR of t
 as those at an edge do not settle. No two networks share random numbers, nor do two
 sizes; the rates of a network share theirs. All this was fixed before the first run
 (2026-11-27). One rule was made after it: a size at which a network shows no mode outside
-its bulk is left out of that row, which concerns one row of `kernel` at its smallest size.
+its bulk, or none that has settled, is left out of that row. That concerns one row of
+`kernel` at its smallest size and one of `outliers` at its two largest.
 
 Writes across_width_PART.csv (means), across_width_PART_theory.csv (the theory and those
 broken on purpose) and a line of worths.csv to book/_data; some ten minutes a part on a
@@ -136,14 +137,14 @@ def strangers(name, net) -> Named:
 RATIOS, OUTLIERS_AT = (0.5, 4.0, 16.0, 64.0, 256.0), (10, 20, 40)
 
 
-def outliers(name, net, independent=False) -> Named:
+def outliers(name, net, independent=False, every=1) -> Named:
     """The outliers of the right theory's rows, or those that independent spikes with
     the same Grams would make, at the edge where they make none.
     """
     solved, found = dm.solve(net), {}
     for layer in range(net.hidden_layers):
         edge = float(solved.bulk(layer).edges[0][1])
-        right = np.asarray(solved.outliers(layer, max_outliers=1).values[:, 0])
+        right = np.asarray(solved.outliers(layer, max_outliers=1).values[::every, 0])
         values = right
         if independent:
             alone = solved.outliers(layer, max_outliers=1, independent=True)
@@ -173,9 +174,15 @@ def simulated_outliers(name, net, dim, seed) -> pd.DataFrame:
 
 def broken_outliers(part: Part):
     yield "initial variance 2% larger", said(part, simpler.wider)
+    flows = [outlier_flow(name, net) for name, net in part.networks.items()]
+    yield "gradient flow", united(flows)
     alone = [outliers(name, net, True) for name, net in part.networks.items()]
-    yield "spikes as strangers to M(0)", united(alone)
+    yield "a fresh M(0)", united(alone)
     yield "the limit of wide muP at every width", limits(part)
+
+
+def outlier_flow(name, net) -> Named:
+    return simpler.flow(net, lambda net, every: outliers(name, net, every=every))
 
 
 def limits(part: Part) -> Named:

@@ -260,12 +260,15 @@ def seen_from(table: pd.DataFrame, judged: Callable) -> int | None:
     is left out.
     """
     for size in sorted(table.N.unique())[1:]:
-        smaller = table[table.N <= size]
-        sizes = smaller.groupby("quantity").N.transform("nunique")
-        found = judged(smaller[sizes > 1])
+        found = judged(extrapolable(table[table.N <= size]))
         if (found.p <= limit(len(found))).any():
             return int(size)
     return None
+
+
+def extrapolable(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows of which there is one size."""
+    return table[table.groupby("quantity").N.transform("nunique") > 1]
 
 
 def save(name: str, table: pd.DataFrame, digits: int = 8, **provenance) -> None:

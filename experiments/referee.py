@@ -461,6 +461,7 @@ def several_sizes() -> Iterator[Table]:
         near_edge=7,
         sgd=8,
         escape_half=8,
+        across_width_outliers=8,
         ntk=9,
         across_width_kernel=9,
         transfer_simulation=10,
@@ -478,6 +479,7 @@ def several_sizes() -> Iterator[Table]:
         optimisers=partial(sampled, "optimisers"),
         losses=partial(sampled, "losses"),
         across_width_kernel=partial(sampled, "across_width_kernel"),
+        across_width_outliers=partial(sampled, "across_width_outliers"),
         across_width_rates=partial(sampled, "across_width_rates"),
     )
     for name, chapter in chapters.items():
@@ -546,7 +548,7 @@ def reports() -> pd.DataFrame:
     rows = []
     for table in several_sizes():
         sizes = sorted(table.means.N.unique())
-        fewer = table.means[table.means.N > sizes[0]]
+        fewer = protocol.extrapolable(table.means[table.means.N > sizes[0]])
         for which, said in table.theories.items():
             found = judged(table.means, said)
             less = protocol.report(judged(fewer, said), worth(table.name, which))
