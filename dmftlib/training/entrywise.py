@@ -24,6 +24,7 @@ of spikes (D v) v^T; what it leaves out is bounded by its Frobenius norm
 Source: Yang & Littwin 2023, arXiv:2308.01814 (entrywise updates are integral operators).
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -44,10 +45,11 @@ from .nonlinear_step import (
     Weights,
     kernel,
 )
-from .steps import or_zero
+from .steps import all_finite, or_zero, unless_diverged
 
 FUNCTIONS = 16  # of D that level 2 sees
 _ROUNDS = 2  # of D and its transposed
+_TOGETHER = 2**20  # numbers of an operator
 _CUT = 1e-3  # of the largest singular value: smaller ones are left out
 _ROUNDING = 1e-12  # of the largest square
 
@@ -86,6 +88,8 @@ class AdamDescent(AbstractDescent):
         if self.inputs is not None:
             shape = (self.inputs.shape[1], weights.shape[1])
             weights = jnp.zeros(shape, weights.dtype)
+        if isinstance(weights, Moved):
+            weights = weights.spikes
         first = None
         second = None
         if self.b1 is not None:
@@ -133,6 +137,48 @@ class AdamDescent(AbstractDescent):
 
         return jax.tree.map(less, update, weights)
 
+    def in_place(
+        self, t, moved: Moved, buffer: "Averages", pull: "Pull", going_on
+    ) -> "Stepped":
+        """The matrix and its buffers after step t, or as they were. Large arrays are
+        written a few rows at a time and one after the other, for want of room for a
+        second of them.
+        """
+
+        def direction(rows):
+            return rows(pull.left.T) @ pull.right
+
+        def square(rows):
+            return direction(rows) ** 2
+
+        def remembered(memory, average, new):
+            if memory is None:
+                return None
+
+            def after(rows, old):
+                mixed = _averaged(memory, old, new(rows))
+                return jnp.where(going_on, mixed, old)
+
+            return _by_rows(after, average)
+
+        first = remembered(self.b1, buffer.first, direction)
+        second = remembered(self.b2, buffer.second, square)
+        rate = self.rates[t]
+
+        def after(rows, old):
+            m = direction(rows) if first is None else rows(first)
+            v = square(rows) if second is None else rows(second)
+            step = rate * self._adapted(t, m, v)
+            step = self._decayed(step, rate, old)
+            return jnp.where(going_on, old + step, old)
+
+        spikes = _by_rows(after, moved.spikes)
+        nothing = jnp.zeros_like(moved.scale)
+        shrunk = moved.scale + self._decayed(nothing, rate, moved.scale)
+        scale = jnp.where(going_on, shrunk, moved.scale)
+        moved = Moved(scale, spikes)
+        return Stepped(moved, Averages(first, second))
+
     def path(self, directions: Float[Array, "steps ..."]) -> Path:
         """Where a matrix goes of which D_1, D_2, ... are known."""
         decay = 0.0 if self.weight_decay is None else self.weight_decay
@@ -144,11 +190,54 @@ class AdamDescent(AbstractDescent):
         return Path(jnp.concatenate([first, scale]), increments)
 
 
+class Pull(NamedTuple):
+    """What Adam sees of a matrix: left^T right."""
+
+    left: Float[Array, "P S"]
+    right: Float[Array, "P S"]
+
+
+class Stepped(NamedTuple):
+    """A matrix and its buffers after a step."""
+
+    moved: Moved
+    buffer: "Averages"
+
+
 class Averages(NamedTuple):
     """m and v, None where nothing is remembered."""
 
     first: Any
     second: Any
+
+
+def _by_rows(after, matrix: Float[Array, "S S"]) -> Float[Array, "S S"]:
+    """after(rows, old) in the place of the matrix, where rows(x) are those of an array x
+    that `old` are of the matrix.
+    """
+    few = _rows_at_once(len(matrix))
+
+    def written(i, matrix):
+        def rows(x):
+            return jax.lax.dynamic_slice_in_dim(x, i * few, few)
+
+        old = rows(matrix)
+        block = after(rows, old)
+        return jax.lax.dynamic_update_slice_in_dim(matrix, block, i * few, 0)
+
+    return jax.lax.fori_loop(0, len(matrix) // few, written, matrix)
+
+
+def _rows_at_once(sites: int) -> int:
+    """Rows of an operator, a divisor of their number, that are updated together.
+
+    >>> _rows_at_once(4096), _rows_at_once(100), _rows_at_once(1009)
+    (256, 100, 1009)
+    """
+    most = max(1, _TOGETHER // sites)
+    if most >= sites or sites % most:
+        return sites
+    return most
 
 
 def _averaged(memory, average, new):
@@ -188,7 +277,8 @@ class AdamNumbers(NamedTuple):
             return AdamNumbers(*(nothing,) * 5)
         numbers = (adam.b1, adam.b2, adam.eps, adam.weight_decay)
         known = [as_vector(x) if x else nothing for x in numbers]
-        return AdamNumbers(schedule(adam.learning_rate, times), *known)
+        rates = schedule(adam.learning_rate, times)
+        return AdamNumbers(rates, *known)
 
     def descents(self, layers: int, times: int, factors, x) -> tuple:
         """The optimiser of each layer, of inputs x (inputs, D); `factors` multiply the
@@ -211,20 +301,46 @@ class EntrywiseNetwork(Network):
 
     inputs: Float[Array, "inputs D"]
 
+    def moved(self, state: State, directions, t, alive) -> State:
+        """The state after a step, with weights as they were if training has diverged:
+        the operators, which are large, in place.
+        """
+        start, *middle, end = self.descents
+        first, *buffers, last = state.buffers
+        bottom = start.update(t, state.h1, first, directions.h1)
+        top = end.update(t, state.readout, last, directions.readout)
+        ends = (state.h1 + bottom.update, state.readout + top.update)
+        going_on = alive & all_finite(ends)
+        now = (state.h1, state.readout, first, last)
+        stepped = (*ends, bottom.buffer, top.buffer)
+        h1, readout, first, last = unless_diverged(going_on, stepped, now)
+        matrices = []
+        for l, descent in enumerate(middle):
+            after = descent.in_place(
+                t,
+                state.weights.matrices[l],
+                buffers[l],
+                directions.matrices[l],
+                going_on,
+            )
+            matrices.append(after.moved)
+            buffers[l] = after.buffer
+        weights = Weights(h1, tuple(matrices), readout)
+        state = state.with_weights(weights, (first, *buffers, last))
+        return dataclasses.replace(state, alive=going_on)
+
     def directions(self, state: State, ahead: Forward, back: Backward, rates, pulls):
-        """kappa sum Delta g^{l+1} phi(h^l)^T between the sites, and likewise for W^0,
-        the entries of x in the place of phi, and for w, as Weights.
+        """kappa sum Delta g^{l+1} phi(h^l)^T between the sites as a Pull, and likewise
+        for W^0, the entries of x in the place of phi, and for w, as Weights.
         """
         P, _ = rates.shape
         weighted = [jnp.einsum("mj,mjs->ms", pulls, g) for g in back.gradients]
         features = [each[:P] for each in ahead.features]
         bottom, *pushes = weighted
         *below, top = features
-        still = jnp.zeros_like(self.gamma0)
-        matrices = tuple(
-            Moved(still, push.T @ phi) for push, phi in zip(pushes, below, strict=True)
-        )
-        return Weights(self.inputs[:P].T @ bottom, matrices, rates.T @ top)
+        pulls = map(Pull, pushes, below)
+        inputs = self.inputs[:P]
+        return Weights(inputs.T @ bottom, tuple(pulls), rates.T @ top)
 
     def entry(self, state, ahead: Forward, back, predictions, pulls, alive) -> Entry:
         """What is kept of a step, with the leading functions of what was added before."""
@@ -284,6 +400,6 @@ def memory(adam, sites: int, matrices: int, times: int) -> int:
     functions of all times.
     """
     remembered = (adam.b1 > 0) + (adam.b2 > 0)
-    operators = matrices * (2 + remembered) + 2
+    operators = matrices * (2 + remembered)
     functions = 2 * matrices * times * FUNCTIONS
     return 8 * sites * (operators * sites + functions)

@@ -256,15 +256,19 @@ class Network(eqx.Module):
         rates = self.rates(residual, t)
         pulls = self.rates(pull.strengths, t)
         directions = self.directions(state, ahead, back, rates, pulls)
+        entry = self.entry(state, ahead, back, predictions, pulls, alive)
+        state = self.moved(state, directions, t, alive)
+        state = eqx.tree_at(lambda s: s.start_loss, state, start_loss)
+        return state, entry
+
+    def moved(self, state: State, directions, t, alive) -> State:
+        """The state after a step, with weights as they were if training has diverged."""
         updated = self.updated(state, directions, t)
         moved, _ = updated
         going_on = alive & all_finite((moved.h1, moved.readout))
-        entry = self.entry(state, ahead, back, predictions, pulls, alive)
         now = (state.weights, state.buffers)
         state = state.with_weights(*unless_diverged(going_on, updated, now))
-        state = eqx.tree_at(lambda s: s.start_loss, state, start_loss)
-        state = eqx.tree_at(lambda s: s.alive, state, going_on)
-        return state, entry
+        return eqx.tree_at(lambda s: s.alive, state, going_on)
 
     def forward(self, state: State, keys) -> tuple[State, Forward]:
         """h^{l+1} = M_l phi(h^l)."""
