@@ -31,7 +31,7 @@ from .compare import compare  # noqa: E402
 from .critical import critical  # noqa: E402
 from .history import WeightHistory  # noqa: E402
 from .kernels import kernel_at_start  # noqa: E402
-from .networks import DeepLinear, Muon, Nonlinear, WideOutput  # noqa: E402
+from .networks import Adam, DeepLinear, Muon, Nonlinear, WideOutput  # noqa: E402
 from .programs import Program  # noqa: E402
 from .simulate import simulate  # noqa: E402
 from .simulations.leading_noise import leading_noise  # noqa: E402
@@ -46,6 +46,7 @@ from .sweep import sweep  # noqa: E402
 
 __all__ = [
     "AbstractLaw",
+    "Adam",
     "DeepLinear",
     "Muon",
     "Nonlinear",

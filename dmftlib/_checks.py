@@ -368,6 +368,17 @@ def gram(name: str, value, size: int | None = None, rtol: float = 1e-8) -> jax.A
     return value
 
 
+def kind(value) -> str:
+    """What it is, with its article.
+
+    >>> kind([]), kind(1)
+    ('a list', 'an int')
+    """
+    name = type(value).__name__
+    article = "an" if name[0] in "AEIOaeio" else "a"
+    return f"{article} {name}"
+
+
 def kinds(dispatcher) -> str:
     """The networks that a single-dispatch function knows, in words."""
     names = [kind.__name__ for kind in dispatcher.registry if kind is not object]

@@ -270,8 +270,9 @@ class WeightHistory(eqx.Module):
         left out; with Muon, which enlarges what is small, those of less than that of
         the largest update. The queries are those of the updates: phi(h_mu(s)) at index
         s P + mu, and on the left g_mu(s) = sum_k Delta_{mu k}(s) g_{mu k}(s) likewise,
-        with Muon over the largest residual, or, where every output has asked,
-        g_{mu k}(s) at (s P + mu) K + k.
+        with Muon and Adam over the largest residual, or, where every output has asked,
+        g_{mu k}(s) at (s P + mu) K + k; after them, with Adam, the functions that make
+        up its updates.
 
         >>> import dmftlib as dm
         >>> net = dm.Nonlinear(inputs=np.eye(2), targets=[1.0, -1.0], hidden_layers=2,
@@ -285,10 +286,20 @@ class WeightHistory(eqx.Module):
         rank = moments.core.shape[-1]
         left = moments.left_queries[:, :steps].reshape(batches, steps * P * K, rank)
         right = moments.right_queries[:, :steps].reshape(batches, steps * P, rank)
+        if moments.functions is not None:
+            functions = moments.functions
+            left = _beside(left, functions.left)
+            right = _beside(right, functions.right)
         slope = 1.0 if moments.descent is None else moments.descent.slope
         finer = before_update(tolerance, slope)
         measured = _measured(moments, _pooled(left, finer), _pooled(right, finer))
         return measured if finer == tolerance else measured.compressed(tolerance)
+
+
+def _beside(queries, functions):
+    """(batches, number, r): the queries and, after them, the functions of all steps."""
+    batches, _, rank = queries.shape
+    return jnp.concatenate([queries, functions.reshape(batches, -1, rank)], 1)
 
 
 class _Leading(NamedTuple):
@@ -427,13 +438,37 @@ class LinearQueries(eqx.Module):
         return dataclasses.replace(history, scale=path.scale)
 
 
+class Functions(eqx.Module):
+    """Functions of the sites of which, at the end of each step, the sum of left right^T
+    / N is nearly what training has added to a matrix, over the directions of its
+    queries, and the Frobenius norm of what it leaves out; with a first axis of batches
+    in a solution.
+    """
+
+    left: Float[Array, "*batches steps k r"]
+    right: Float[Array, "*batches steps k r"]
+    left_out: Float[Array, "*batches steps"]
+
+    def until(self, steps: int) -> "Functions":
+        """Zero after so many steps; with a first axis of batches."""
+        done = jnp.arange(self.left_out.shape[1]) < steps
+        return jax.tree.map(
+            lambda x: jnp.where(
+                jnp.expand_dims(done, tuple(range(1, x.ndim - 1))), x, 0.0
+            ),
+            self,
+        )
+
+
 class Moments(eqx.Module):
     """What a sample of sites has measured of M_l (aspect 1), over the orthonormal
     directions of its queries.
 
     The spike of step t is the sum over mu and k of rates (steps, P, K) times g phi^T /
     N; or these are the directions that `descent` is handed. K is one where a sample has
-    asked once, with its gradients contracted with the residual.
+    asked once, with its gradients contracted with the residual. Where updates are no
+    such sums, `descent` is handed the sum of left right^T of functions that M(0) was
+    asked besides, and the rates are not used.
     """
 
     variance: Float[Array, ""]
@@ -446,6 +481,7 @@ class Moments(eqx.Module):
     right_images: Float[Array, "r r"]  # Q_R^T M(0)^T M(0) Q_R
     rates: Float[Array, "steps P K"]
     descent: AbstractDescent | None = None
+    functions: "Functions | None" = None
 
     def until(self, steps: int) -> "Moments":
         """The same spikes of a training that has diverged after so many steps, nothing
@@ -460,6 +496,7 @@ class Moments(eqx.Module):
             left_queries=jnp.asarray(left.queries),
             right_queries=jnp.asarray(right.queries),
             rates=jnp.asarray(self.rates * growth),
+            functions=None if self.functions is None else self.functions.until(steps),
         )
 
     def grams(self):
@@ -615,12 +652,23 @@ def _measured(moments: Moments, left: _Pooled, right: _Pooled) -> WeightHistory:
     """What the moments say of M, between these directions."""
     _, steps, P, K = moments.rates.shape
     core = left.mean(moments.core, right)
+    asked_left = left.queries[:, : steps * P * K]
+    asked_right = right.queries[:, : steps * P]
     increments = jnp.einsum(
         "tmk,ptmk,qtm->tpq",
         moments.rates.mean(0),
-        left.queries.reshape(len(core), steps, P, K),
-        right.queries.reshape(core.shape[1], steps, P),
+        asked_left.reshape(len(core), steps, P, K),
+        asked_right.reshape(core.shape[1], steps, P),
     )
+    if moments.functions is not None:
+        _, _, number, _ = moments.functions.left.shape
+        of_left = left.queries[:, steps * P * K :]
+        of_right = right.queries[:, steps * P :]
+        increments = jnp.einsum(
+            "ptk,qtk->tpq",
+            of_left.reshape(len(core), steps, number),
+            of_right.reshape(core.shape[1], steps, number),
+        )
     history = WeightHistory(
         aspect=jnp.ones(()),
         variance=moments.variance.mean(),

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from . import _checks
 from .history import WeightHistory
-from .networks import Nonlinear
+from .networks import Adam, Nonlinear
 from .simulations.nonlinear import NonlinearSimulation
 from .spectra.outliers import outliers_by_step
 from .training import nonlinear
@@ -46,8 +46,8 @@ def simulate_matrix_free(
     bulk.
 
     Raises ValueError where the queries need more than `rank` directions, where a
-    network is so narrow that they fill it, and for a network that Muon trains in single
-    precision.
+    network is so narrow that they fill it, for a network that Muon trains in single
+    precision, and for one that Adam trains.
 
     >>> net = Nonlinear(inputs=np.eye(2), targets=[1.0, -1.0], hidden_layers=2, learning_rate=0.1, steps=3)
     >>> one = simulate_matrix_free(net, width=8000, seeds=1)  # W^1 would have 64 million entries
@@ -56,6 +56,12 @@ def simulate_matrix_free(
     """
     width = _checks.integer("width", width, 1)
     _checks.choice("dtype", dtype, ("float32", "float64"))
+    if isinstance(net.optimizer, Adam):
+        need = (
+            "matrix_free=False: Adam moves every entry of a matrix by itself, so that "
+            "there is no network without its matrices"
+        )
+        _checks.fail("matrix_free", True, need)
     if net.optimizer is not None and dtype == "float32":
         need = "'float64' for a network that Muon trains, which enlarges what is small"
         _checks.fail("dtype", repr(dtype), need)

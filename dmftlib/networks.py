@@ -171,19 +171,126 @@ class Muon(eqx.Module):
         return abs(math.prod(a for a, _, _ in self.polynomials))
 
 
-def _optimizer(value) -> Muon | None:
-    """What moves the matrices with a spectrum, None where the network's SGD does."""
+def _known_fraction(name):
+    """At least 0 and below 1, and known. Zero is known to be zero."""
+
+    def converter(value):
+        known = _checks.concrete(name, value)
+        return _checks.or_zero(_checks.below_one(name, known))
+
+    return converter
+
+
+def _known_number(name):
+    """At least 0, and known. Zero is known to be zero."""
+
+    def converter(value):
+        known = _checks.concrete(name, value)
+        return _checks.or_zero(_checks.number(name, known, 0.0))
+
+    return converter
+
+
+def _known_rates(value):
+    """A learning rate, or one for each step, and known."""
+    return _rates(_checks.concrete("learning_rate", value))
+
+
+class Adam(eqx.Module):
+    """Adam as it is run, with decoupled weight decay (AdamW), on every weight of a
+    nonlinear network.
+
+    With d minus the gradient of a weight, in the units below, and t = 1, 2, ...,
+
+        m <- b1 m + (1 - b1) d,     v <- b2 v + (1 - b2) d^2,
+        W <- (1 - rate weight_decay) W + rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps),
+
+    entry by entry. b1 = b2 = 0 is d/(|d| + eps), and with eps = 0 sign descent: an entry
+    whose gradient is zero stays.
+
+    learning_rate   how far a step moves an entry of W^0 and of the readout, and N times
+                    how far one of M = W/sqrt(N) of a hidden matrix: a number, or one for
+                    each step, (steps,), which may be zero; the same at every width. On W
+                    it is learning_rate, of a hidden matrix learning_rate/sqrt(N)
+    b1, b2          at least 0 and below 1
+    eps             at least 0, and above 0 unless b1 = b2 = 0, beside what Adam sees:
+                    (gamma0/P) sum_mu Delta_mu g^{l+1}_mu phi(h^l_mu)^T of a hidden
+                    matrix, Delta_mu g^1_mu x_mu^T of W^0 and Delta_mu phi(h^L_mu) of the
+                    readout likewise. On gradients of W^l it is eps/(gamma0^2 N
+                    sqrt(fan-in)), of the readout eps/(gamma0^2 N)
+    weight_decay    decoupled, and multiplied by the rate
+
+    The layer_rates of the network multiply the rate, and so the decay. Its learning_rate
+    moves nothing and may be left out.
+
+    Raises ValueError, naming the argument, for anything else, and for JAX tracers: there
+    are no derivatives.
+
+    Source: Kingma & Ba 2014, arXiv:1412.6980; Loshchilov & Hutter 2017, arXiv:1711.05101
+    (decoupled decay); Yang & Littwin 2023, arXiv:2308.01814 (entrywise optimisers at
+    infinite width).
+
+    >>> adam = Adam(learning_rate=0.05, eps=0.01)
+    >>> net = Nonlinear(inputs=[[1.0, 2.0]], targets=[1.0], hidden_layers=2, steps=5, optimizer=adam)
+    >>> net.optimizer.b2, Adam(0.05, b1=0.0, b2=0.0, eps=0.0).is_sign_descent
+    (0.999, True)
+    """
+
+    learning_rate: float | jax.Array = eqx.field(converter=_known_rates)
+    b1: float = eqx.field(converter=_known_fraction("b1"), default=0.9)
+    b2: float = eqx.field(converter=_known_fraction("b2"), default=0.999)
+    eps: float = eqx.field(converter=_known_number("eps"), default=1e-8)
+    weight_decay: float = eqx.field(
+        converter=_known_number("weight_decay"), default=0.0
+    )
+
+    def __check_init__(self):
+        zero = isinstance(self.eps, _checks.Zero)
+        if zero and not (self._forgets_size and self._forgets_direction):
+            need = "a number above 0; 0 is sign descent, for b1 = b2 = 0 alone"
+            _checks.fail("eps", float(self.eps), need)
+
+    @property
+    def _forgets_direction(self) -> bool:
+        return isinstance(self.b1, _checks.Zero)
+
+    @property
+    def _forgets_size(self) -> bool:
+        return isinstance(self.b2, _checks.Zero)
+
+    @property
+    def is_sign_descent(self) -> bool:
+        """Whether a step is the sign of the gradient alone."""
+        return isinstance(self.eps, _checks.Zero)
+
+
+def _muon(value) -> Muon | None:
+    """What moves the matrices of a DeepLinear, None where its SGD does."""
+    if isinstance(value, Adam):
+        need = (
+            "None or a dmftlib.Muon: Adam acts on every entry apart, which coefficients "
+            "between directions cannot follow; it is for a Nonlinear"
+        )
+        _checks.fail("optimizer", "an Adam", need)
     if value is not None and not isinstance(value, Muon):
         _checks.fail("optimizer", _checks.shown(value), "None or a dmftlib.Muon")
     return value
 
 
-def _moves(optimizer: Muon | None, steps: int, matrices: int):
-    """It has a matrix to move, and a schedule of as many steps as the network."""
+def _optimizer(value) -> Muon | Adam | None:
+    """What moves weights of a Nonlinear in the place of its SGD."""
+    if value is not None and not isinstance(value, (Muon, Adam)):
+        need = "None, a dmftlib.Muon or a dmftlib.Adam"
+        _checks.fail("optimizer", _checks.shown(value), need)
+    return value
+
+
+def _moves(optimizer: Muon | Adam | None, steps: int, matrices: int):
+    """It has something to move, and a schedule of as many steps as the network."""
     if optimizer is None:
         return
     _checks.schedule("optimizer.learning_rate", optimizer.learning_rate, steps)
-    if not matrices:
+    if isinstance(optimizer, Muon) and not matrices:
         need = "None with hidden_layers=1, which has no N x N matrix for it to move"
         _checks.fail("optimizer", "a Muon", need)
 
@@ -256,7 +363,7 @@ class DeepLinear(eqx.Module):
     layer_rates: jax.Array | None = eqx.field(
         converter=_factors, default=None, kw_only=True
     )
-    optimizer: Muon | None = eqx.field(converter=_optimizer, default=None, kw_only=True)
+    optimizer: Muon | None = eqx.field(converter=_muon, default=None, kw_only=True)
 
     def __check_init__(self):
         layers = self.hidden_layers + 1
@@ -314,13 +421,14 @@ class Nonlinear(eqx.Module):
     momentum, nesterov, weight_decay, layer_rates   as of a DeepLinear
     optimizer        None, or a `Muon` that moves W^1 ... W^{L-1}; learning_rate,
                      momentum, nesterov and weight_decay are then of W^0 and w alone,
-                     and L is at least 2
+                     and L is at least 2. Or an `Adam`, which moves every weight: then
+                     learning_rate may be left out, and there are no others
 
     gamma0, init_variance, learning_rate, momentum, weight_decay and layer_rates may be
     JAX tracers. Raises ValueError, naming the argument, for shapes that do not match,
     NaN, numbers that are not positive, activations that grow faster than linearly,
-    targets that are none of the loss, losses that are no number, and a Muon with no
-    matrix to move.
+    targets that are none of the loss, losses that are no number, a Muon with no matrix
+    to move, and momentum or decay beside an Adam.
 
     >>> inputs, targets = [[1.0, 2.0], [0.5, -1.0]], [1.0, -1.0]
     >>> net = Nonlinear(inputs=inputs, targets=targets, hidden_layers=2, learning_rate=0.1, steps=5)
@@ -345,7 +453,7 @@ class Nonlinear(eqx.Module):
     nesterov: bool = eqx.field(static=True)
     weight_decay: float
     layer_rates: jax.Array | None
-    optimizer: Muon | None
+    optimizer: Muon | Adam | None
 
     def __init__(
         self,
@@ -357,7 +465,7 @@ class Nonlinear(eqx.Module):
         loss="squared",
         gamma0=1.0,
         init_variance=1.0,
-        learning_rate,
+        learning_rate=None,
         steps,
         test_inputs=None,
         test_targets=None,
@@ -386,14 +494,17 @@ class Nonlinear(eqx.Module):
         self.gamma0 = _checks.positive("gamma0", gamma0)
         layers = self.hidden_layers + 1
         self.init_variance = _variances(init_variance, layers)
+        self.optimizer = _optimizer(optimizer)
+        if learning_rate is None and isinstance(optimizer, Adam):
+            learning_rate = np.zeros(self.steps)
         self.learning_rate = _rates(learning_rate, self.steps)
         self.momentum = _momentum(momentum)
         self.nesterov = _checks.choice("nesterov", nesterov, (True, False))
         self.weight_decay = _decay(weight_decay)
+        _nothing_beside(self)
         self.layer_rates = _factors(layer_rates, layers)
         self.batch = _drawn(batch, samples)
         self.batch_seed = _checks.integer("batch_seed", batch_seed, 0)
-        self.optimizer = _optimizer(optimizer)
         _moves(self.optimizer, self.steps, matrices=self.hidden_layers - 1)
 
     def sample_weights(self) -> np.ndarray:
@@ -420,6 +531,17 @@ class Nonlinear(eqx.Module):
                 "a network with hidden_layers of at least 2: W^0 has no bulk",
             )
         return _checks.choice("layer", layer, tuple(range(1, self.hidden_layers)))
+
+
+def _nothing_beside(net: Nonlinear):
+    """An Adam moves every weight: there is no SGD with momentum and decay beside it."""
+    if not isinstance(net.optimizer, Adam):
+        return
+    for name, nothing in (("momentum", 0), ("nesterov", False), ("weight_decay", 0)):
+        value = getattr(net, name)
+        if not _checks.is_concrete(value) or value != nothing:
+            need = f"{nothing} with an Adam, which moves every weight itself"
+            _checks.fail(name, _checks.shown(value), f"{need}: see its own arguments")
 
 
 def _inputs(value, targets):

@@ -46,7 +46,7 @@ _NAMED = {"activation": _Found(Activation, activation), "loss": _Found(Loss, los
 
 # Module -> classes that a file may hold: results, and what they are made of.
 _CLASSES = {
-    "networks": "DeepLinear Muon Nonlinear WideOutput",
+    "networks": "Adam DeepLinear Muon Nonlinear WideOutput",
     "solutions.deep_linear": "DeepLinearSolution",
     "solutions.nonlinear": "NonlinearSolution NeuralTangentKernel",
     "solutions.wide_output": "WideOutputSolution _ModeSize",
@@ -57,8 +57,9 @@ _CLASSES = {
     "training.deep_linear": "Trajectory",
     "training.nonlinear": "Trajectory",
     "training.wide_output": "Trajectory",
-    "history": "WeightHistory LinearQueries Moments Responses",
+    "history": "WeightHistory LinearQueries Moments Functions Responses",
     "training.descent": "Descent",
+    "training.entrywise": "AdamDescent",
     "training.muon": "MuonDescent",
     "training.gaussian": "GaussianMatrix Side",
     "spectra.bulk": "RectangularLaw",

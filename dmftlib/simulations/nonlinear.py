@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from .. import _checks
 from .._compile import compiled
-from ..networks import Nonlinear
+from ..networks import Adam, Nonlinear
 from .base import Simulation, in_turns, singular
-from .optimisers import optimiser, shared, updated
+from .optimisers import adam, optimiser, shared, updated
 
 # seeds trained together share about this many weights
 _NUMBERS_AT_ONCE = 4_000_000
@@ -251,7 +251,17 @@ def _step(net, weights, memory, sample_weights):
 
 
 def _optimiser(net, unit, width):
-    """Of raw weights; W^0 and w are never Muon's."""
+    """Of raw weights; W^0 and w are never Muon's. Adam sees a gradient of W^l times unit
+    sqrt(fan-in), one of w times unit.
+    """
+    if isinstance(net.optimizer, Adam):
+        matrices = net.hidden_layers - 1
+        D = net.inputs.shape[1]
+        hidden = unit * width**0.5
+        bottom = unit * D**0.5
+        units = [bottom, *[hidden] * matrices, unit]
+        lengths = [1.0, *[width**-0.5] * matrices, 1.0]
+        return adam(net, lengths, units)
     lengths = [width**0.5] * (net.hidden_layers - 1)
     return optimiser(net, unit, lengths, first=1)
 

@@ -1,5 +1,5 @@
-"""The optimisers of networks of finite size, on raw weights: SGD from optax, Muon by
-the chain of its definition.
+"""The optimisers of networks of finite size, on raw weights: SGD and Adam from optax,
+Muon by the chain of its definition.
 """
 
 import dataclasses
@@ -114,6 +114,62 @@ def optimiser(net, unit, lengths, first=0) -> optax.GradientTransformation:
         return moved, _Memory(state.step + 1, buffers, kept)
 
     return optax.GradientTransformation(init, update)
+
+
+def adam(net, lengths, units) -> optax.GradientTransformation:
+    """Adam for a list of raw weights W^0 ... W^{L-1}, w: by optax, of rates
+    learning_rate * length and epsilons eps / unit, each of its layer; or the sign of the
+    gradient.
+
+    >>> from dmftlib import Adam, Nonlinear
+    >>> net = Nonlinear(inputs=[[1.0]], targets=[1.0], hidden_layers=1, steps=5, optimizer=Adam(0.1))
+    >>> optimiser = adam(net, lengths=[1.0, 0.5], units=[1.0, 1.0])
+    >>> weights = [jnp.ones((2, 1)), jnp.ones(2)]
+    >>> updates, _ = optimiser.update([3 * W for W in weights], optimiser.init(weights), weights)
+    >>> print(updates[1].round(6))
+    [-0.05 -0.05]
+    """
+    own = net.optimizer
+    each: Any = [_adapted(own, unit) for unit in units]
+
+    def init(params: Any):
+        kept = []
+        for one, W in zip(each, params, strict=True):
+            memory = one.init(W)
+            kept.append(memory)
+        none = jnp.zeros((), int)
+        return _Steps(none, kept)
+
+    def update(updates: Any, state, params: Any = None):
+        rate = _at(own.learning_rate, net.steps, state.step)
+        decay = rate * own.weight_decay
+        moved = []
+        kept = []
+        for l, one in enumerate(each):
+            # optax's count of steps is a whole number of 32 bits
+            with jax.numpy_dtype_promotion("standard"):
+                adapted, memory = one.update(updates[l], state.layers[l])
+            step = _moved(rate, decay, lengths[l], adapted, params[l])
+            moved.append(step)
+            kept.append(memory)
+        moved = _by_layer(net.layer_rates, moved, None)
+        return moved, _Steps(state.step + 1, kept)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _adapted(own, unit) -> optax.GradientTransformation:
+    """What an Adam makes of the gradients of a layer, or the sign of them."""
+    if own.is_sign_descent:
+        return optax.scale_by_sign()
+    return optax.scale_by_adam(own.b1, own.b2, own.eps / unit)
+
+
+class _Steps(NamedTuple):
+    """Of Adam: steps done, and what it remembers of each layer."""
+
+    step: jax.Array
+    layers: list
 
 
 class _Memory(NamedTuple):

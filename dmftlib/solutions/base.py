@@ -154,14 +154,16 @@ class AbstractSolution(eqx.Module, Generic[Net]):
         return jnp.asarray(times < self.finite_steps)
 
 
-def refuse_muon(net):
+def refuse_unlinear(net):
     """Refuse what belongs to optimisers that are linear in gradients."""
-    if getattr(net, "optimizer", None) is not None:
+    optimizer = getattr(net, "optimizer", None)
+    if optimizer is not None:
+        name = type(optimizer).__name__
         need = (
-            "None: with Muon, whose update is as large for a small gradient as for a "
+            f"None: with {name}, whose update is as large for a small gradient as for a "
             "large one, neither the sharpness nor its limit are defined; `ntk` is"
         )
-        _checks.fail("optimizer", "a Muon", need)
+        _checks.fail("optimizer", _checks.kind(optimizer), need)
 
 
 class AbstractHistorySolution(AbstractSolution[Net]):
@@ -199,9 +201,9 @@ class AbstractHistorySolution(AbstractSolution[Net]):
         With momentum mu and decay lam it is 2 (1 + mu)/learning_rate - lam, with
         Nesterov's 2 (1 + mu)/(1 + 2 mu)/learning_rate - lam. Unequal layer_rates
         multiply the decay; then lam is that of the layer with the largest. Raises
-        ValueError for a network that Muon trains.
+        ValueError for a network that Muon or Adam trains.
         """
-        refuse_muon(self.net)
+        refuse_unlinear(self.net)
         return sharpness_limit(self.net)
 
     def bulk(self, layer: Layer, step: int | None = None) -> RectangularLaw:

@@ -16,7 +16,7 @@ from ..spectra.ntk import KernelSpectrum, kernel_spectrum
 from ..spectra.outliers import Outliers
 from ..training import deep_linear
 from ..training.descent import AbstractDescent
-from .base import AbstractHistorySolution, Outcome, refuse_muon
+from .base import AbstractHistorySolution, Outcome, refuse_unlinear
 
 _KERNEL_TOLERANCE = 1e-4  # of the training that the kernel's spectrum is read off
 _DROPPED = 1e-5  # a query history that had to drop more is reported
@@ -154,7 +154,7 @@ class DeepLinearSolution(AbstractHistorySolution[DeepLinear]):
         Raises ValueError for a network that Muon trains: the size of its update does
         not follow that of the gradient, and no curvature is the edge of stability.
         """
-        refuse_muon(self.net)
+        refuse_unlinear(self.net)
         return np.fmax(self.ntk.edge, self.ntk.outliers[:, 0])
 
     @property

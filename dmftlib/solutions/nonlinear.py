@@ -18,12 +18,12 @@ from .._types import AnyArray
 from ..activations import Linear
 from ..history import WeightHistory
 from ..losses import Squared
-from ..networks import Nonlinear
+from ..networks import Adam, Muon, Nonlinear
 from ..spectra.bulk import RectangularLaw
 from ..spectra.outliers import Outliers
 from ..training import nonlinear, response
 from ..training.descent import AbstractDescent, after_update
-from .base import Outcome, refuse_muon
+from .base import Outcome, refuse_unlinear
 from .sampled import (
     AbstractSampledSolution,
     Size,
@@ -319,10 +319,10 @@ class NonlinearSolution(AbstractSampledSolution[Nonlinear]):
         kernel's on the residual's side and a term of the residual besides, and may be
         up to several times larger while the residual is large.
 
-        Raises ValueError for a network that Muon trains: the size of its update does
+        Raises ValueError for a network that Muon or Adam trains: the size of its update does
         not follow that of the gradient, and no curvature is the edge of stability.
         """
-        refuse_muon(self.net)
+        refuse_unlinear(self.net)
         kernel = self.ntk.kernel
         finite = jnp.isfinite(kernel).all((1, 2))
         safe = jnp.where(finite[:, None, None], kernel, 0.0)
@@ -440,12 +440,18 @@ class NonlinearSolution(AbstractSampledSolution[Nonlinear]):
         """Samples, batches, the largest standard error of the predictions, the rank of
         the query histories of each layer (backward, forward), the room there was, the
         share of the largest query, with Muon of its largest update, below which a
-        direction was dropped, and the sizes of the bases.
+        direction was dropped, and the sizes of the bases. With Adam also `left_out`, of
+        each matrix: the Frobenius norm of what its last update has beside its leading
+        functions; no singular value is further off for want of it.
         """
         muon = self.net.optimizer
-        slope = 1.0 if muon is None else muon.slope
+        slope = muon.slope if isinstance(muon, Muon) else 1.0
         error = self.standard_error("predictions")
+        of_adam = {}
+        if isinstance(self.net.optimizer, Adam):
+            of_adam = dict(left_out=self._left_out)
         return dict(
+            **of_adam,
             samples=self.batches * self.sites,
             batches=self.batches,
             standard_error=float(jnp.max(error)),
@@ -454,6 +460,16 @@ class NonlinearSolution(AbstractSampledSolution[Nonlinear]):
             tolerance=after_update(self.tolerance, slope),
             directions=np.asarray(self.trajectory.used.max(0)),
         )
+
+    @property
+    def _left_out(self) -> np.ndarray:
+        """Of the update of each matrix after the last step, what its leading functions
+        leave out: the Frobenius norm, which bounds the error of every singular value.
+        """
+        layers = self.trajectory.layers
+        norms = [np.asarray(layer.functions.left_out) for layer in layers]
+        last = [np.max(norm[:, -1:], initial=0.0) for norm in norms]
+        return np.array(last)
 
     def _dead(self, kernel, other: int):
         """A kernel between two times, its axes 0 and `other`, NaN where training had
@@ -642,4 +658,15 @@ def _batches(net, form, size: Size, seeds: list, each_output: bool):
         needed,
         "more batches, fewer inputs or steps, a smaller rank",
     )
+    if isinstance(net.optimizer, Adam):
+        train = _one_by_one(train)
     return side_by_side(train, net, seeds)
+
+
+def _one_by_one(train: Callable) -> Callable:
+    """The same, done when it returns: no two hold their operators at once."""
+
+    def done(seed):
+        return jax.block_until_ready(train(seed))
+
+    return done

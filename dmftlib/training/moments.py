@@ -2,12 +2,20 @@
 
 import jax.numpy as jnp
 
-from ..history import Moments
+from ..history import Functions, Moments
 from .queries import Matrix
 
 
 def measured(
-    matrix: Matrix, left, right, ranks, times, variance, rates, descent=None
+    matrix: Matrix,
+    left,
+    right,
+    ranks,
+    times,
+    variance,
+    rates,
+    descent=None,
+    functions: Functions | None = None,
 ) -> Moments:
     """The moments of a matrix whose backward and forward queries over its directions
     are `left` and `right`, after `times` steps.
@@ -32,6 +40,7 @@ def measured(
         right_images=from_right @ from_right.T,
         rates=rates,
         descent=descent,
+        functions=functions,
     )
 
 

@@ -10,9 +10,10 @@ stochastic process, and S of them are a sample. Each step makes the queries
                h^1_mu by kappa sum_nu Delta_nu (x_mu . x_nu / D) g^1_nu,    kappa = gamma0 / P
 
 in causal order, and `queries` answers them. Plain descent adds the rate times these
-directions, `descent` and `muon` say what other optimisers make of them. w, Delta and g carry an output index;
-training needs of them sum_k Delta_k g_k alone, which a sample asks once: g^L_mu = phi'(h^L_mu) sum_k Delta_mu k w_k,
-and kappa without Delta. Kernels with output indices need the queries of each output (`each_output`).
+directions, `descent`, `muon` and `entrywise` say what other optimisers make of them.
+w, Delta and g carry an output index; training needs of them sum_k Delta_k g_k alone,
+which a sample asks once: g^L_mu = phi'(h^L_mu) sum_k Delta_mu k w_k, and kappa
+without Delta. Kernels with output indices need the queries of each output (`each_output`).
 Delta = -d loss/d f is all that training sees of the loss: y - f for the squared one.
 Exact at any step size: there is no gradient flow and no fixed point to iterate.
 """
@@ -28,24 +29,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .. import linalg
+from .. import _checks, linalg
 from .._compile import compiled
 from .._types import AnyArray
 from ..activations import Activation
-from ..history import Moments
+from ..history import Functions, Moments
 from ..losses import Loss
-from ..networks import Nonlinear
+from ..networks import Adam, Muon, Nonlinear
+from . import entrywise
 from .descent import AbstractDescent, Optimiser, as_vector, before_update
+from .entrywise import FUNCTIONS, AdamNumbers, EntrywiseNetwork
 from .forward_mode import apart, carried_forward, join, lengths
 from .moments import measured
 from .muon import MuonNumbers, MuonShape
-from .nonlinear_step import Network, Queries, Random, State, kernel
-from .queries import Matrix
+from .nonlinear_step import Leading, Network, Queries, Random, State, kernel
+from .queries import Matrix, ask, ask_back
 from .rows import rounded
 from .sites import Source, Space, at_once, grow, ready, sobol
 from .steps import empty_rows, head, padded, recorded, shelf
 
 _FEW_DIRECTIONS = 64
+_ROOM_FOR_FUNCTIONS = 64  # of updates, at first
+_OF_UPDATES = 5e-3  # of the largest query: less of an update is not asked for
 
 
 class Trajectory(eqx.Module):
@@ -86,7 +91,11 @@ def rank_guess(net: Nonlinear, each_output: bool = True) -> tuple[int, int]:
     how many they will.
     """
     most = (net.steps + 1) * asked_together(net, each_output)
-    return most, min(most, math.ceil(16 * math.sqrt(most)))
+    guess = min(most, math.ceil(16 * math.sqrt(most)))
+    if not isinstance(net.optimizer, Adam):
+        return most, guess
+    functions = net.steps * FUNCTIONS
+    return most + functions, guess + min(functions, _ROOM_FOR_FUNCTIONS)
 
 
 def room_for(
@@ -134,7 +143,10 @@ def memory(
     matrices = (L - 1) * queries * (4 * max(spaces) + 3 * queries)
     histories = (L - 1) * queries * times * P * (K + 1)
     kernels = times * L * (P**2 + (P * K) ** 2)
-    return 8 * (sites * bases + matrices + (batches + 1) * (histories + kernels))
+    moments = 8 * (sites * bases + matrices + (batches + 1) * (histories + kernels))
+    if not isinstance(net.optimizer, Adam):
+        return moments
+    return moments + entrywise.memory(net.optimizer, sites, L - 1, times)
 
 
 def two_time_memory(net: Nonlinear, sites: int, batches: int = 1) -> int:
@@ -233,8 +245,9 @@ def _problem(
     rng = np.random.default_rng(seed)
     key = jax.random.key(int(rng.integers(2**62)))
     times = padded(net.steps + 1)
+    _refuse_derivatives(net)
     numbers = Numbers.of(net, times)
-    muon = MuonShape.of(net.optimizer)
+    muon = MuonShape.of(_only(Muon, net))
     if muon is not None:
         tolerance = before_update(tolerance, muon.slope)
     size = Size(
@@ -251,6 +264,7 @@ def _problem(
         each_output or net.targets.shape[1] == 1,
         net.nesterov,
         muon,
+        isinstance(net.optimizer, Adam),
         lengths(numbers),
     )
     weights = net.sample_weights()
@@ -266,6 +280,15 @@ def _problem(
         _pools(net, rng, room, size) if matched else None,
     )
     return Problem(size, data, join(numbers))
+
+
+def _refuse_derivatives(net: Nonlinear):
+    """Of a network that Adam trains, whose update jumps with the sign of a gradient."""
+    if isinstance(net.optimizer, Adam) and not _checks.is_concrete(net):
+        need = (
+            "a Muon or None under jit and grad: with an Adam there are no derivatives"
+        )
+        _checks.fail("optimizer", "an Adam", need)
 
 
 def with_seed(trajectory: Trajectory, seed) -> Trajectory:
@@ -293,6 +316,7 @@ class Size:
     each_output: bool
     nesterov: bool
     muon: MuonShape | None
+    adam: bool
     lengths: tuple[int, ...]  # of the vectors of `Numbers`
 
 
@@ -303,6 +327,7 @@ class Numbers(NamedTuple):
     variance: Float[AnyArray, " layers"]  # or one of all
     optimiser: Optimiser
     muon: MuonNumbers
+    adam: AdamNumbers
 
     @staticmethod
     def of(net: Nonlinear, times: int) -> "Numbers":
@@ -311,16 +336,24 @@ class Numbers(NamedTuple):
             as_vector(net.gamma0),
             as_vector(net.init_variance),
             Optimiser.of(net, times),
-            MuonNumbers.of(net.optimizer, times),
+            MuonNumbers.of(_only(Muon, net), times),
+            AdamNumbers.of(_only(Adam, net), times),
         )
 
     @staticmethod
     def apart(joined, lengths) -> "Numbers":
         """What was joined in one vector."""
         gamma0, variance, *rest = apart(joined, lengths)
-        count = len(Optimiser._fields)
-        optimiser = Optimiser(*rest[:count])
-        return Numbers(gamma0, variance, optimiser, MuonNumbers(*rest[count:]))
+        of_sgd = len(Optimiser._fields)
+        of_muon = of_sgd + len(MuonNumbers._fields)
+        optimiser = Optimiser(*rest[:of_sgd])
+        muon = MuonNumbers(*rest[of_sgd:of_muon])
+        return Numbers(gamma0, variance, optimiser, muon, AdamNumbers(*rest[of_muon:]))
+
+
+def _only(kind: type, net: Nonlinear):
+    """The optimiser of the network if it is of this kind, and else None."""
+    return net.optimizer if isinstance(net.optimizer, kind) else None
 
 
 class Data(eqx.Module):
@@ -360,7 +393,10 @@ def _begun(size: Size, data: Data, numbers) -> tuple[Network, State]:
     variances = jnp.broadcast_to(numbers.variance, (layers,))
     x = jnp.concatenate([data.inputs, data.test_inputs]).astype(size.dtype)
     gram = x @ x.T / x.shape[1]
-    network = Network(
+    kind = Network
+    if size.adam:
+        kind = functools.partial(EntrywiseNetwork, inputs=x)
+    network = kind(
         size.activation,
         size.loss,
         size.tolerance,
@@ -372,14 +408,17 @@ def _begun(size: Size, data: Data, numbers) -> tuple[Network, State]:
         data.sample_weights.astype(size.dtype),
         numbers.gamma0[0],
         jnp.sqrt(variances),
-        _descents(size, numbers),
+        _descents(size, numbers, x),
     )
     return network, _start(size, network, x, data.room)
 
 
-def _descents(size: Size, numbers: Numbers) -> tuple:
+def _descents(size: Size, numbers: Numbers, x) -> tuple:
     """The optimisers of W^0 ... W^{L-1}, w."""
     layers = size.layers + 1
+    if size.adam:
+        factors = numbers.optimiser.layer_rates
+        return numbers.adam.descents(layers, size.times, factors, x)
     descents = numbers.optimiser.descents(layers, size.times, size.nesterov)
     if size.muon is None:
         return descents
@@ -393,13 +432,14 @@ def _run(size: Size, data: Data, numbers) -> Trajectory:
     network, state = _begun(size, data, numbers)
     rows = empty_rows(network, state, size.times)
     state, rows = recorded(network, state, 0, data.times, rows)
+    state, functions = _with_functions(network, state, rows.leading, data.times)
     known = [*state.spaces, *state.matrices]
     top, bottom = rows.kept or (None, None)
     return Trajectory(
         predictions=rows.record.predictions,
         feature_kernels=rows.record.feature_kernels,
         gradient_kernels=rows.record.gradient_kernels,
-        layers=_layers(network, state.matrices, rows.queries, data.times),
+        layers=_layers(network, state.matrices, rows.queries, data.times, functions),
         top_features=top,
         bottom_gradients=bottom,
         finite_steps=rows.alive.sum(),
@@ -486,6 +526,10 @@ def _start(size: Size, network: Network, x, limits) -> State:
         jnp.zeros((), size.dtype),
         jnp.asarray(True),
     )
+    if size.adam:
+        shape = (size.layers - 1, size.sites, size.sites)
+        operators = tuple(jnp.zeros(shape, size.dtype))
+        state = eqx.tree_at(lambda s: s.operators, state, operators)
     layers = zip(network.descents, state.weights.layers, strict=True)
     buffers = tuple(descent.at_rest(weight) for descent, weight in layers)
     return eqx.tree_at(lambda s: s.buffers, state, buffers)
@@ -505,7 +549,52 @@ def _between_times(fields):
     return gram.reshape(2 * fields.shape[:-1])
 
 
-def _layers(network: Network, matrices, queries: Queries, times) -> tuple:
+def _with_functions(network: Network, state: State, leading: tuple, times):
+    """The state in which M(0) has been asked the leading functions of all updates, and
+    these over its directions; None of matrices that have none.
+    """
+    if not leading:
+        return state, [None] * len(state.matrices)
+    functions = []
+    for l, rows in enumerate(leading):
+        state, found = _asked(network, state, l, rows, times)
+        functions.append(found)
+    return state, functions
+
+
+def _asked(network: Network, state: State, l: int, rows: Leading, times):
+    """Of one matrix. Rows t = 1 ... are what was added up to there: of step t - 1."""
+    matrix = state.matrices[l]
+    start = eqx.tree_at(lambda m: m.scale, matrix, jnp.ones_like(matrix.scale))
+    tolerance = max(network.tolerance, _OF_UPDATES)
+    deviation = network.deviations[l + 1]
+    empty = jnp.zeros((*rows.left.shape[:2], len(matrix.spikes)), rows.left.dtype)
+
+    def asked(known, functions, t, tolerance):
+        """The functions over the directions, of which there may be more afterwards."""
+        matrix, below, above = known
+        to_above, to_below = network.random.at(times + t)[:2]
+        fresh = network.random.innovations(l + 1, to_above, deviation)
+        ahead = ask(matrix, below, above, functions.right, fresh, tolerance)
+        known = (ahead.matrix, ahead.outside, ahead.inside)
+        fresh = network.random.innovations(l, to_below, deviation)
+        back = ask_back(*known, functions.left, fresh, tolerance)
+        return (back.matrix, back.outside, back.inside), back.asked, ahead.asked
+
+    def once(t, carried):
+        known, left, right = carried
+        functions = jax.tree.map(lambda x: x[t], rows)
+        known, _, _ = asked(known, functions.by_size(), t, tolerance)
+        known, of_left, of_right = asked(known, functions, t, jnp.inf)
+        return known, left.at[t - 1].set(of_left), right.at[t - 1].set(of_right)
+
+    known = (start, state.spaces[l], state.spaces[l + 1])
+    known, left, right = jax.lax.fori_loop(1, times, once, (known, empty, empty))
+    left_out = jnp.roll(rows.left_out, -1)
+    return state.after(l, *known), Functions(left, right, left_out)
+
+
+def _layers(network: Network, matrices, queries: Queries, times, functions) -> tuple:
     """The histories of the matrices."""
     return tuple(
         measured(
@@ -516,6 +605,7 @@ def _layers(network: Network, matrices, queries: Queries, times) -> tuple:
             times,
             network.deviations[l + 1] ** 2,
             *_pull(network.descents[l + 1], queries.rates),
+            functions[l],
         )
         for l, matrix in enumerate(matrices)
     )
@@ -562,4 +652,13 @@ def _shorter(layer: Moments, steps: int, rank: int) -> Moments:
         layer.right_images[:rank, :rank],
         layer.rates[:steps],
         None if layer.descent is None else layer.descent.until(steps),
+        None if layer.functions is None else _fewer(layer.functions, steps, rank),
+    )
+
+
+def _fewer(functions: Functions, steps: int, rank: int) -> Functions:
+    return Functions(
+        functions.left[:steps, :, :rank],
+        functions.right[:steps, :, :rank],
+        functions.left_out[:steps],
     )

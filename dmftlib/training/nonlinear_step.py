@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .. import linalg
 from ..activations import Activation
 from ..losses import Loss
 from .descent import Moved
@@ -21,7 +22,8 @@ DIVERGED = 1e8  # times the loss at the start
 
 class Weights(NamedTuple):
     """What an update moves: W^0 by the fields that it makes of the inputs, the L-1
-    matrices between the directions of their queries, and the readout.
+    matrices between the directions of their queries, or between the sites, and the
+    readout.
     """
 
     h1: Float[Array, "inputs S"]
@@ -49,11 +51,26 @@ class State(eqx.Module):
     buffers: tuple  # of the momentum of W^0 ... W^{L-1}, w
     start_loss: Float[Array, ""]
     alive: Bool[Array, ""]
+    operators: tuple = ()  # L-1 of (S, S): N (M(t) - scale M(0)), where it is no spikes
 
     @property
     def weights(self) -> Weights:
-        matrices = (Moved(matrix.scale, matrix.spikes) for matrix in self.matrices)
-        return Weights(self.h1, tuple(matrices), self.readout)
+        scales = [matrix.scale for matrix in self.matrices]
+        added = self.operators or [matrix.spikes for matrix in self.matrices]
+        moved = map(Moved, scales, added)
+        return Weights(self.h1, tuple(moved), self.readout)
+
+    def spread(self, l: int, features: Float[Array, "k S"]):
+        """What the operator of matrix l adds to its answers."""
+        if not self.operators:
+            return 0.0
+        return features @ self.operators[l].T / features.shape[1]
+
+    def spread_back(self, l: int, gradients: Float[Array, "k S"]):
+        """What it adds to those of the transposed matrix."""
+        if not self.operators:
+            return 0.0
+        return gradients @ self.operators[l] / gradients.shape[1]
 
     def after(self, l: int, matrix: Matrix, below: Space, above: Space) -> "State":
         """The state in which matrix l and the spaces beside it know of more queries."""
@@ -70,12 +87,20 @@ class State(eqx.Module):
             self.buffers,
             self.start_loss,
             self.alive,
+            self.operators,
         )
 
     def with_weights(self, weights: Weights, buffers: tuple) -> "State":
+        operators = tuple(moved.spikes for moved in weights.matrices)
+        if self.operators:
+            spikes = [matrix.spikes for matrix in self.matrices]
+        else:
+            spikes = operators
+            operators = ()
+        scales = [moved.scale for moved in weights.matrices]
         matrices = tuple(
-            eqx.tree_at(lambda m: (m.scale, m.spikes), matrix, tuple(moved))
-            for matrix, moved in zip(self.matrices, weights.matrices, strict=True)
+            eqx.tree_at(lambda m: (m.scale, m.spikes), matrix, moved)
+            for matrix, *moved in zip(self.matrices, scales, spikes, strict=True)
         )
         return State(
             matrices,
@@ -85,6 +110,7 @@ class State(eqx.Module):
             buffers,
             self.start_loss,
             self.alive,
+            operators,
         )
 
 
@@ -142,6 +168,30 @@ class Kept(NamedTuple):
     bottom_gradients: Float[Array, "P J S"]
 
 
+class Leading(NamedTuple):
+    """Functions of the sites of which the sum of left right^T is nearly an operator, both
+    as large as the roots of its singular values, and the Frobenius norm of what it
+    leaves out.
+    """
+
+    left: Float[Array, "k S"]
+    right: Float[Array, "k S"]
+    left_out: Float[Array, ""]
+
+    def by_size(self) -> "Leading":
+        """The same as large as the singular values, so that what is small is as small as
+        what it adds to the operator.
+        """
+        return Leading(_enlarged(self.left), _enlarged(self.right), self.left_out)
+
+
+def _enlarged(functions: Float[Array, "k S"]) -> Float[Array, "k S"]:
+    """Times the root of their Gram."""
+    squares, turned = linalg.eigh(kernel(functions))
+    roots = jnp.sqrt(jnp.maximum(squares, 0.0))
+    return (turned * roots) @ turned.T @ functions
+
+
 class Entry(NamedTuple):
     """A row of the record."""
 
@@ -149,6 +199,7 @@ class Entry(NamedTuple):
     queries: Queries
     kept: Kept | None
     alive: Bool[Array, ""]
+    leading: tuple = ()  # Leading of the operators
 
 
 class Random(eqx.Module):
@@ -205,15 +256,19 @@ class Network(eqx.Module):
         rates = self.rates(residual, t)
         pulls = self.rates(pull.strengths, t)
         directions = self.directions(state, ahead, back, rates, pulls)
+        entry = self.entry(state, ahead, back, predictions, pulls, alive)
+        state = self.moved(state, directions, t, alive)
+        state = eqx.tree_at(lambda s: s.start_loss, state, start_loss)
+        return state, entry
+
+    def moved(self, state: State, directions, t, alive) -> State:
+        """The state after a step, with weights as they were if training has diverged."""
         updated = self.updated(state, directions, t)
         moved, _ = updated
         going_on = alive & all_finite((moved.h1, moved.readout))
-        entry = self.entry(state, ahead, back, predictions, pulls, alive)
         now = (state.weights, state.buffers)
         state = state.with_weights(*unless_diverged(going_on, updated, now))
-        state = eqx.tree_at(lambda s: s.start_loss, state, start_loss)
-        state = eqx.tree_at(lambda s: s.alive, state, going_on)
-        return state, entry
+        return eqx.tree_at(lambda s: s.alive, state, going_on)
 
     def forward(self, state: State, keys) -> tuple[State, Forward]:
         """h^{l+1} = M_l phi(h^l)."""
@@ -231,8 +286,8 @@ class Network(eqx.Module):
             )
             state = state.after(l, reply.matrix, reply.inside, reply.outside)
             asked.append(reply.asked)
-            h.append(reply.image)
-            features.append(self.activation(reply.image))
+            h.append(reply.image + state.spread(l, features[l]))
+            features.append(self.activation(h[-1]))
         return state, Forward(h, features, asked)
 
     def predictions(self, state: State, ahead: Forward):
@@ -272,18 +327,20 @@ class Network(eqx.Module):
         g = [slope * readouts]
         asked = []
         for l in reversed(range(L - 1)):
+            asking = g[0].reshape(P * J, -1)
             reply = ask_back(
                 state.matrices[l],
                 state.spaces[l + 1],
                 state.spaces[l],
-                g[0].reshape(P * J, -1),
+                asking,
                 self.random.innovations(l, keys[L + l], self.deviations[l + 1]),
                 self.tolerance,
             )
             state = state.after(l, reply.matrix, reply.outside, reply.inside)
             asked.insert(0, reply.asked.reshape(P, J, -1))
             slope = self.slope(ahead.fields[l])
-            z.insert(0, reply.image.reshape(P, J, -1))
+            image = reply.image + state.spread_back(l, asking)
+            z.insert(0, image.reshape(P, J, -1))
             g.insert(0, slope * z[0])
         return state, Backward(z, g, asked)
 
@@ -381,6 +438,7 @@ class Network(eqx.Module):
             state.buffers,
             state.start_loss,
             state.alive,
+            state.operators,
         )
 
     def start_readout(self, space: Space, features):

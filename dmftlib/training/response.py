@@ -53,7 +53,7 @@ def train(net: Nonlinear, seed, sites: int) -> Trajectory:
     ^3 of time.
 
     Raises ValueError for a kinked activation: its B has a part that no derivative at a
-    site sees; and for a network that Muon trains.
+    site sees; and for a network that Muon or Adam trains.
     """
     activation = net.activation
     if activation.kinked:
@@ -65,7 +65,7 @@ def train(net: Nonlinear, seed, sites: int) -> Trajectory:
     if net.optimizer is not None:
         _checks.fail(
             "optimizer",
-            "a Muon",
+            _checks.kind(net.optimizer),
             'None in the response form, where updates are multiples of the gradients; form="conditioning" takes one',
         )
     if not _checks.is_concrete(net):

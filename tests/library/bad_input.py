@@ -5,6 +5,7 @@ python -m tests.library.bad_input      writes book/errors.md
 """
 
 import concurrent.futures
+import dataclasses
 import functools
 import inspect
 import multiprocessing
@@ -270,6 +271,76 @@ def of_muon():
     ]
 
 
+def of_adam():
+    """The optimiser of every weight of a Nonlinear, and what there is not beside it."""
+    fraction = (*NO_NUMBER, 1.0, 1.5)
+    own = {
+        "learning_rate": (*NO_NUMBER[:4], [NAN, 0.1], [-0.1, 0.1], [[0.1, 0.1]]),
+        "b1": fraction,
+        "b2": fraction,
+        "eps": (*NO_NUMBER, 0.0),
+        "weight_decay": NO_NUMBER,
+    }
+
+    def deep(value):
+        return network("DeepLinear", optimizer=dm.Adam(value))
+
+    def nonlinear(value):
+        return network("Nonlinear", optimizer=dm.Adam(value))
+
+    def sharpness(value):
+        net = network("Nonlinear", optimizer=dm.Adam(value))
+        return dataclasses.replace(solved("Nonlinear"), net=net).sharpness
+
+    def traced(value):
+        return jax.grad(lambda rate: dm.Adam(rate).learning_rate)(value)
+
+    def beside(name):
+        def made(value):
+            return network("Nonlinear", optimizer=dm.Adam(0.1), **{name: value})
+
+        return made
+
+    return [
+        *of_function("Adam", dm.Adam, {"learning_rate": 0.1}, own),
+        *at("Adam", "learning_rate", (0.1,), traced),
+        *at("DeepLinear", "optimizer", (0.1,), deep),
+        *at("Nonlinear", "optimizer.learning_rate", ([0.1] * 5, [0.1]), nonlinear),
+        *at("Nonlinear", "momentum", (0.5,), beside("momentum")),
+        *at("Nonlinear", "nesterov", (True,), beside("nesterov")),
+        *at("Nonlinear", "weight_decay", (0.5,), beside("weight_decay")),
+        *at("NonlinearSolution.sharpness", "optimizer", (0.1,), sharpness),
+    ]
+
+
+def where_adam_is_refused():
+    """What solves and simulates other networks."""
+    net = network("Nonlinear", optimizer=dm.Adam(0.1))
+
+    def by(form):
+        return dm.solve(net, samples=64, form=form)
+
+    def without(matrices):
+        return dm.simulate(net, width=20, matrix_free=matrices)
+
+    def too_large(samples):
+        return dm.solve(net, samples=samples, batches=1)
+
+    def differentiated(gamma0):
+        def loss(gamma0):
+            net = network("Nonlinear", optimizer=dm.Adam(0.1), gamma0=gamma0)
+            return dm.solve(net, samples=64, rank=8).train_loss[-1]
+
+        return jax.grad(loss)(gamma0)
+
+    return [
+        *at("solve", "optimizer", (1.0,), differentiated),
+        *at("solve", "optimizer", ("response",), by),
+        *at("simulate", "matrix_free", (True,), without),
+        *at("solve", "samples", (2**20,), too_large),
+    ]
+
+
 def where_muon_is_refused():
     """What solves and simulates other networks."""
     net = network("Nonlinear", optimizer=dm.Muon(0.1))
@@ -454,6 +525,7 @@ def cases() -> list[Case]:
             for case in of_optimiser(kind, steps, layers)
         ),
         *of_muon(),
+        *of_adam(),
         *(
             c
             for k in ("hidden_layers", "steps")
@@ -1201,6 +1273,7 @@ def cases() -> list[Case]:
         ),
     ]
     found += where_muon_is_refused()
+    found += where_adam_is_refused()
     return found
 
 
