@@ -369,7 +369,8 @@ class NonlinearSolution(AbstractSampledSolution[Nonlinear]):
 
         Left with g_mu(s) = sum_k Delta_{mu k}(s) g_{mu k}(s), right with phi(h_mu(s)),
         index s P + mu, s = 0 ... steps-1; in the response form left with g_{mu k}(s),
-        index (s P + mu) K + k. At one step, values (k,); without `step` at all of
+        index (s P + mu) K + k; with Adam after them with the functions that its updates
+        are made of. At one step, values (k,); without `step` at all of
         them, (steps+1, k), padded with NaN. `max_outliers` sets k and has to be given
         under `jit`. Directions of less than `tolerance` of the largest among the
         queries, with Muon among its updates, are left out: 0.001 if not given, or what
