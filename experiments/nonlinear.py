@@ -8,13 +8,21 @@ hidden matrix after the last step: outliers that theory puts closer together tha
 widest matrices resolve are averaged, and those as close to the edge are shown but not
 judged.
 
+A second table, `nonlinear_deep`, is of one network: twenty digits learnt by four hidden
+layers, at four widths from 128. Its sizes, seeds and quantities were fixed before it was
+run; its rate and scale by the theory alone, so that there are outliers to be seen.
+
 The networks are trained by `dmftlib.simulate`: raw weights, gradients by automatic
 differentiation, singular values by LAPACK. Writes book/_data/nonlinear.csv (simulation)
 and book/_data/nonlinear_theory.csv (the verdicts, also on other theories; some ten
-minutes): python -m experiments.nonlinear; with `theories` behind it, the verdicts alone.
+minutes), and the same of nonlinear_deep:
+
+    python -m experiments.nonlinear [nonlinear] [nonlinear_deep] [theories]
+
+with `theories` the verdicts alone.
 
 The other theories: a variance 2 or 5 percent too large; gradient flow, in the place of
-steps of finite size (of full batches); and, for the outliers, the same spikes on a fresh
+steps of finite size (of full batches, in the first table); and, for the outliers, the same spikes on a fresh
 M(0), the first step's spike once for every step, and two errors planted in what M(0)
 answers between the queries: counted twice, as if a half were missing, or with a wrong
 sign.
@@ -26,6 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from sklearn.datasets import load_digits
 
 import dmftlib as dm
 from dmftlib.spectra.outliers import outliers_by_step
@@ -48,6 +57,13 @@ CASES = {  # hidden layers, activation, outputs, gamma0, learning rate, batch
     "tanh 3, large rate": (3, "tanh", 1, 3.0, 0.32, "full"),
     "relu 3, three outputs, SGD": (3, "relu", 3, 3.0, 0.2, 2),
 }
+DEEP = "erf 4, twenty digits"
+DEEP_SCALE, DEEP_RATE, DEEP_STEPS = 4.0, 1.0, 6
+AT_ONCE = 20  # networks simulated together
+TABLES = {  # cases and widths
+    "nonlinear": (tuple(CASES), SIZES),
+    "nonlinear_deep": ((DEEP,), (128, 256, 512, 1024)),
+}
 
 
 def seeds(width):
@@ -55,6 +71,8 @@ def seeds(width):
 
 
 def network(name, init_variance=1.0):
+    if name == DEEP:
+        return twenty_digits(init_variance)
     layers, activation, outputs, gamma0, rate, batch = CASES[name]
     return dm.Nonlinear(
         inputs=INPUTS,
@@ -68,6 +86,27 @@ def network(name, init_variance=1.0):
         test_inputs=TEST_INPUTS,
         test_targets=np.zeros((1, outputs)),
         batch=batch,
+    )
+
+
+def twenty_digits(init_variance=1.0):
+    """Ten threes and ten eights; another three to be tested on."""
+    images, labels = load_digits(return_X_y=True)
+    images = images - images.mean(0)
+    images *= np.sqrt(64 / np.sum(images**2, 1, keepdims=True))
+    three, eight = (np.flatnonzero(labels == digit) for digit in (3, 8))
+    seen = np.concatenate([three[:10], eight[:10]])
+    return dm.Nonlinear(
+        inputs=images[seen],
+        targets=np.where(labels[seen] == 3, 1.0, -1.0),
+        test_inputs=images[three[10:11]],
+        test_targets=np.ones(1),
+        hidden_layers=4,
+        activation="erf",
+        gamma0=DEEP_SCALE,
+        init_variance=init_variance,
+        learning_rate=DEEP_RATE,
+        steps=DEEP_STEPS,
     )
 
 
@@ -179,7 +218,8 @@ def told(name) -> tuple[dict[str, Told], dict]:
     for which, variance in VARIANCES.items():
         other = solved(network(name, variance))
         found[which] = with_errors(lambda s: said(name, s, together), other)
-    found["gradient flow"] = flow(name, solution, together)
+    if name != DEEP:
+        found["gradient flow"] = flow(name, solution, together)
     for which, change in CHANGES.items():
         found[which] = with_errors(
             lambda s, change=change: said(name, s, together, change), solution
@@ -190,19 +230,34 @@ def told(name) -> tuple[dict[str, Told], dict]:
 
 def simulated(name, width, together):
     """One row a seed."""
-    simulation = dm.simulate(
-        network(name),
+    count = seeds(width)
+    if name != DEEP:
+        return row_a_seed(name, trained(name, width, count, width), together)
+    parts = [
+        trained(name, width, min(AT_ONCE, count - first), 1000 * width + first)
+        for first in range(0, count, AT_ONCE)
+    ]
+    rows = [row_a_seed(name, part, together) for part in parts]
+    return pd.concat(rows, ignore_index=True)
+
+
+def trained(name, width, count, seed):
+    net = network(name)
+    return dm.simulate(
+        net,
         width=width,
-        seeds=seeds(width),
-        seed=width,
-        spectra_at=(STEPS,),
+        seeds=count,
+        seed=seed,
+        spectra_at=(net.steps,),
         progress=False,
     )
+
+
+def row_a_seed(name, simulation, together):
     found = measured(name, simulation)
     for layer, count in together.items():
-        found[outlier(name, layer)] = simulation.singular_values(layer, STEPS)[
-            :, :count
-        ].mean(1)
+        values = simulation.singular_values(layer, simulation.net.steps)
+        found[outlier(name, layer)] = values[:, :count].mean(1)
     return pd.DataFrame(found)
 
 
@@ -237,9 +292,9 @@ def verdicts(table, theories: dict[str, dict[str, Told]]):
     )
 
 
-def all_samples(notes) -> dict[int, pd.DataFrame]:
+def all_samples(notes, sizes) -> dict[int, pd.DataFrame]:
     samples = {}
-    for width in SIZES:
+    for width in sizes:
         samples[width] = pd.concat(
             [simulated(name, width, notes[name]["averaged"]) for name in notes], axis=1
         )
@@ -247,24 +302,32 @@ def all_samples(notes) -> dict[int, pd.DataFrame]:
     return samples
 
 
-if __name__ == "__main__":
+def run(name: str, simulate: bool) -> None:
+    """Makes one of the tables."""
     theories, notes = {}, {}
-    for name in CASES:
-        theories[name], notes[name] = told(name)
-        print(name, flush=True)
+    cases, sizes = TABLES[name]
+    for case in cases:
+        theories[case], notes[case] = told(case)
+        print(case, flush=True)
     provenance = dict(
         script="experiments/nonlinear.py",
-        cases=CASES,
-        sizes=SIZES,
-        seeds=[seeds(N) for N in SIZES],
-        steps=STEPS,
+        cases=CASES if name == "nonlinear" else cases,
+        sizes=sizes,
+        seeds=[seeds(N) for N in sizes],
+        steps=[network(case).steps for case in cases],
         samples=SAMPLES,
         resolved=RESOLVED,
         theories=notes,
     )
-    if "theories" not in sys.argv:
-        table = protocol.summary(all_samples(notes))
-        protocol.save("nonlinear", table, **provenance)
-    judged = verdicts(protocol.load("nonlinear"), theories)
-    protocol.save("nonlinear_theory", judged, **provenance)
+    if simulate:
+        table = protocol.summary(all_samples(notes, sizes))
+        protocol.save(name, table, **provenance)
+    judged = verdicts(protocol.load(name), theories)
+    protocol.save(f"{name}_theory", judged, **provenance)
     print(judged[~judged.near_edge].groupby("which").agrees.agg(["sum", "size"]))
+
+
+if __name__ == "__main__":
+    chosen = [name for name in TABLES if name in sys.argv]
+    for name in chosen or TABLES:
+        run(name, simulate="theories" not in sys.argv)

@@ -204,6 +204,11 @@ PLANTED = {  # rows that notice
         "a half missing in the core": 9,
         "a sign wrong in the core": 9,
     },
+    "nonlinear_deep": {
+        "variance 2% larger": 3,
+        "a half missing in the core": 3,
+        "a sign wrong in the core": 3,
+    },
     "ntk": {"initial variance 2% larger": 4},
     "across_width_outliers": {"initial variance 2% larger": 36},
     "across_width_kernel": {"initial variance 2% larger": 12},
