@@ -33,6 +33,8 @@ from .training.descent import AbstractDescent, Path, before_update
 
 _DERIVATIVES = 3  # of the span of leading directions
 _RESOLVED = 1e-9  # relative gap between squared sizes that are told apart
+_MANY = 1024  # queries and directions, of which the leading part alone is computed
+_ROUNDS = 2  # of their Gram
 _TOGETHER = 8  # directions come in multiples of it: compiled functions serve many
 
 
@@ -692,13 +694,33 @@ def _pooled(queries: Float[Array, "batches number r"], tolerance: float) -> _Poo
     """
     batches, number, rank = queries.shape
     stacked = queries.transpose(1, 0, 2).reshape(number, batches * rank) / batches**0.5
-    directions, sizes, _ = linalg.svd(jax.lax.stop_gradient(stacked))
+    directions, sizes = _singular(jax.lax.stop_gradient(stacked), rank)
     kept = sizes > tolerance * jnp.max(sizes, initial=0.0)
     rows = rank
     if _checks.is_concrete(kept):
         rows = max(1, math.ceil(int(jnp.sum(kept)) / _TOGETHER)) * _TOGETHER
     moving = not _checks.is_concrete(stacked)
     return _taken(queries, stacked, directions, sizes, kept, rows, moving)
+
+
+def _singular(stacked: Float[Array, "number columns"], rank: int):
+    """Left singular vectors and singular values, descending; of large matrices that are
+    known the leading ones, a few more than `rank`: those of a span that their Gram has
+    turned towards them.
+    """
+    number, columns = stacked.shape
+    some = rank + _TOGETHER
+    if min(number, columns) < max(_MANY, some) or not _checks.is_concrete(stacked):
+        directions, sizes, _ = linalg.svd(stacked)
+        return directions, sizes
+    rng = np.random.default_rng(0)
+    block = stacked @ rng.normal(size=(columns, some))
+    for _ in range(_ROUNDS):
+        basis, _ = linalg.qr(block)
+        block = stacked @ (stacked.T @ basis)
+    basis, _ = linalg.qr(block)
+    directions, sizes, _ = linalg.svd(basis.T @ stacked)
+    return basis @ directions, sizes
 
 
 @compiled(static_argnames=("rows", "moving"))

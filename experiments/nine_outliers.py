@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 import dmftlib as dm
 from dmftlib.solutions import nonlinear as nonlinear_solution
+from dmftlib.spectra.outliers import outliers_by_step
 from experiments import protocol
 
 IMAGES, CLASSES, STEPS = 100, 10, 40
@@ -59,23 +60,33 @@ def network() -> dm.Nonlinear:
     )
 
 
+def found(solution, independent=False):
+    """The nine largest outliers at the steps looked at, NaN where there are fewer."""
+    history = solution.weight_history(1)
+    if independent:
+        history = history.independent()
+    values = np.full((len(MARKS), OUTLIERS), np.nan)
+    for row, step in zip(values, MARKS, strict=True):
+        here = outliers_by_step(history, step).values[:OUTLIERS]
+        row[: len(here)] = here
+    return values
+
+
 def told(solution) -> pd.DataFrame:
     """A row for each outlier of each step looked at: with its standard error, and where
     independent spikes of the same Grams would put it.
     """
+    values = found(solution)
+    errors = np.asarray(solution.standard_error(found))
+    alone = found(solution, independent=True)
     rows = []
-    for step in MARKS:
-        found = solution.outliers(1, step)
-        alone = np.full(len(found.values), np.nan)
-        independent = solution.outliers(1, step, independent=True).values
-        alone[: len(independent)] = independent[: len(alone)]
-        errors = np.asarray(found.standard_error)
-        for k, (value, error) in enumerate(zip(found.values, errors, strict=True)):
+    for i, step in enumerate(MARKS):
+        for k in range(OUTLIERS):
             row = dict(
                 quantity=f"value {k + 1}, step {step}",
-                theory=float(value),
-                theory_standard_error=float(error),
-                independent=alone[k],
+                theory=values[i, k],
+                theory_standard_error=errors[i, k],
+                independent=alone[i, k],
                 loss=float(solution.train_loss[step]),
             )
             rows.append(row)

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import ks_2samp, norm
 from scipy.stats import t as student
 
-from dmftlib import compare, simulate, solve
+from dmftlib import compare, history, simulate, solve
 from dmftlib.networks import Nonlinear
 from dmftlib.solutions import nonlinear as nonlinear_solution
 from dmftlib.training import nonlinear
@@ -1007,3 +1007,20 @@ def test_matrix_free_networks_follow_the_theory(solved):
     )
     np.testing.assert_allclose(free.predictions[0], solved.predictions, atol=0.06)
     np.testing.assert_allclose(free.train_loss[0], solved.train_loss, rtol=0.06)
+
+
+def test_the_leading_directions_of_many_queries_are_found(monkeypatch):
+    """Of many queries the span of the largest is found by iteration: here down to a
+    thousandth of them.
+    """
+    monkeypatch.setattr(history, "_MANY", 8)
+    rng = np.random.default_rng(5)
+    left, _ = np.linalg.qr(rng.normal(size=(60, 50)))
+    right, _ = np.linalg.qr(rng.normal(size=(80, 50)))
+    wanted = 10.0 ** (-np.arange(50) / 5)
+    queries = jnp.asarray((left * wanted) @ right.T)
+    directions, sizes = history._singular(queries, 16)
+    assert directions.shape == (60, 24)
+    np.testing.assert_allclose(sizes[:16], wanted[:16], rtol=1e-9)
+    cosines = np.abs(np.sum(directions[:, :16] * left[:, :16], 0))
+    np.testing.assert_allclose(cosines, 1.0, atol=1e-9)
