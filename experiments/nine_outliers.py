@@ -5,14 +5,12 @@ Images, targets, width parameters and rate are those of chapter 1, of whose 500 
 these are the first hundred. The networks are written out in NumPy, their gradients by
 hand: no code in common with the theory. Sizes, seeds and the rows that are judged were
 fixed before the first network of the test was drawn (two of width 512 and four of width
-1024, with other seeds, had been looked at). The theory is solved as `dm.solve` does without options, and
-with a tolerance a quarter of that, since what is dropped of the directions is an error
-that batches share.
+1024, with other seeds, had been looked at). The theory is solved as `dm.solve` does
+without options.
 
-    python -m experiments.nine_outliers [part ...]     parts: theory finer networks
+    python -m experiments.nine_outliers [part ...]     parts: theory networks
 
-Writes book/_data/nine_outliers*.csv (the theory some minutes on two cores, the finer
-one and the networks a quarter of an hour each).
+Writes book/_data/nine_outliers*.csv (some ten minutes each on two cores).
 """
 
 import sys
@@ -24,7 +22,6 @@ from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 import dmftlib as dm
-from dmftlib.solutions import nonlinear as nonlinear_solution
 from dmftlib.spectra.outliers import outliers_by_step
 from experiments import protocol
 
@@ -34,7 +31,6 @@ MARKS = (10, 20, 30, 40)  # steps at which networks are looked at
 SHOWN = 12  # singular values
 SEEDS = {512: 32, 1024: 16, 2048: 8, 4096: 4}
 OUTLIERS = CLASSES - 1
-FINER = 0.0125
 JUDGED = [f"value {k}, step {t}" for t in (20, 40) for k in range(1, OUTLIERS + 1)]
 
 
@@ -93,11 +89,11 @@ def told(solution) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def kept(name, solution):
-    """Its outliers are written down, with what the solution says of itself."""
+def theory():
+    solution = dm.solve(network())
     stats = solution.stats
     protocol.save(
-        name,
+        "nine_outliers_theory",
         told(solution),
         script="experiments/nine_outliers.py",
         status=solution.status,
@@ -107,16 +103,6 @@ def kept(name, solution):
         ranks=stats["ranks"].tolist(),
         directions=stats["directions"].tolist(),
     )
-
-
-def theory():
-    kept("nine_outliers_theory", dm.solve(network()))
-
-
-def finer():
-    """Two batches, with every direction of more than an eightieth of the largest."""
-    nonlinear_solution._COARSE = (FINER,)
-    kept("nine_outliers_finer", dm.solve(network(), batches=2))
 
 
 def trained(N, rng):
@@ -164,9 +150,9 @@ def networks():
     )
 
 
-def judged(theory: str, column="theory") -> pd.DataFrame:
-    """`protocol.judge` of the rows of the test, on a theory that was written down."""
-    said = protocol.load(theory).set_index("quantity")
+def judged(column="theory") -> pd.DataFrame:
+    """`protocol.judge` of the rows of the test: the theory, or "independent" spikes."""
+    said = protocol.load("nine_outliers_theory").set_index("quantity")
     known = said.reindex(JUDGED)
     return protocol.judge(
         protocol.load("nine_outliers"),
@@ -176,7 +162,7 @@ def judged(theory: str, column="theory") -> pd.DataFrame:
     )
 
 
-PARTS = dict(theory=theory, finer=finer, networks=networks)
+PARTS = dict(theory=theory, networks=networks)
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:
