@@ -495,16 +495,14 @@ class Nonlinear(eqx.Module):
         layers = self.hidden_layers + 1
         self.init_variance = _variances(init_variance, layers)
         self.optimizer = _optimizer(optimizer)
-        if learning_rate is None and isinstance(optimizer, Adam):
-            learning_rate = np.zeros(self.steps)
-        self.learning_rate = _rates(learning_rate, self.steps)
+        self.learning_rate = _rates_beside(self.optimizer, learning_rate, self.steps)
         self.momentum = _momentum(momentum)
         self.nesterov = _checks.choice("nesterov", nesterov, (True, False))
         self.weight_decay = _decay(weight_decay)
-        _nothing_beside(self)
         self.layer_rates = _factors(layer_rates, layers)
         self.batch = _drawn(batch, samples)
         self.batch_seed = _checks.integer("batch_seed", batch_seed, 0)
+        _nothing_beside(self)
         _moves(self.optimizer, self.steps, matrices=self.hidden_layers - 1)
 
     def sample_weights(self) -> np.ndarray:
@@ -531,6 +529,13 @@ class Nonlinear(eqx.Module):
                 "a network with hidden_layers of at least 2: W^0 has no bulk",
             )
         return _checks.choice("layer", layer, tuple(range(1, self.hidden_layers)))
+
+
+def _rates_beside(optimizer, value, steps: int):
+    """The learning rate of SGD, which may be left out where an Adam moves all."""
+    if value is None and isinstance(optimizer, Adam):
+        value = np.zeros(steps)
+    return _rates(value, steps)
 
 
 def _nothing_beside(net: Nonlinear):

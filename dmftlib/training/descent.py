@@ -113,6 +113,20 @@ class AbstractDescent(eqx.Module):
         return eqx.tree_at(lambda descent: descent.rates, self, self.rates[:steps])
 
 
+class AbstractNormalising(AbstractDescent):
+    """One whose update is as large for a small gradient as for a large one."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Never: an update is no multiple of its direction."""
+        return False
+
+    @property
+    def normalises(self) -> bool:
+        """Always."""
+        return True
+
+
 def before_update(tolerance: float, slope: float) -> float:
     """The share of the largest direction below which an update of that `slope` has less
     than `tolerance` of its largest, as far as squares of directions can tell.

@@ -34,7 +34,7 @@ from jaxtyping import Array, Float
 
 from .. import linalg
 from .._types import AnyArray
-from .descent import AbstractDescent, Moved, Path, Updated, as_vector, schedule
+from .descent import AbstractNormalising, Moved, Path, Updated, as_vector, schedule
 from .nonlinear_step import (
     Backward,
     Entry,
@@ -54,7 +54,7 @@ _CUT = 1e-3  # of the largest singular value: smaller ones are left out
 _ROUNDING = 1e-12  # of the largest square
 
 
-class AdamDescent(AbstractDescent):
+class AdamDescent(AbstractNormalising):
     """Adam on one layer. Numbers that are known to be zero are None.
 
     inputs   (inputs, D)   of W^0, which is known by the fields that it makes of them: x /
@@ -72,16 +72,6 @@ class AdamDescent(AbstractDescent):
     eps: Float[Array, ""] | None
     weight_decay: Float[Array, ""] | None = None
     inputs: Float[Array, "inputs D"] | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Never: an update is no multiple of its direction."""
-        return False
-
-    @property
-    def normalises(self) -> bool:
-        """Always."""
-        return True
 
     def at_rest(self, weights) -> "Averages":
         """The buffers before the first step, None of what is not remembered."""

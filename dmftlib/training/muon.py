@@ -30,7 +30,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import AnyArray
-from .descent import AbstractDescent, Moved, Updated, as_vector, schedule
+from .descent import AbstractNormalising, Moved, Updated, as_vector, schedule
 
 _LARGE = 96  # a matrix whose products take longer than to look how much of it is zero
 _PARTS = 4
@@ -89,7 +89,7 @@ def _used(x):
     return jnp.maximum(rows, columns)
 
 
-class MuonDescent(AbstractDescent):
+class MuonDescent(AbstractNormalising):
     """Muon on one matrix, M(t) = scale M(0) + spikes.
 
     `unit` is what stands for one over unit directions: per site 1/sqrt(n/m).
@@ -106,16 +106,6 @@ class MuonDescent(AbstractDescent):
     unit: Float[Array, ""]
     polynomials: tuple = eqx.field(static=True, default=())
     nesterov: bool = eqx.field(static=True, default=False)
-
-    @property
-    def is_plain(self) -> bool:
-        """Never: an update is no multiple of its direction."""
-        return False
-
-    @property
-    def normalises(self) -> bool:
-        """Always."""
-        return True
 
     @property
     def slope(self) -> float:
