@@ -33,6 +33,7 @@ from experiments import (
     deep_linear,
     dependent_spikes,
     digits,
+    nine_outliers,
     nonlinear,
     ntk,
     optimisers,
@@ -318,10 +319,16 @@ def judged(means: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
             dict(zip(part.quantity, part.theory, strict=True)),
             exponent,
             dict(zip(part.quantity, part.theory_standard_error, strict=True)),
+            *batches_of(part),
         )
         for exponent, part in said.groupby("exponent", sort=False)
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def batches_of(part: pd.DataFrame) -> list[int]:
+    """Of a sampled theory, where they are not as many as usual."""
+    return [int(part.batches.iloc[0])] if "batches" in part else []
 
 
 def told(said: dict) -> pd.DataFrame:
@@ -460,6 +467,7 @@ def several_sizes() -> Iterator[Table]:
         nonlinear=7,
         nonlinear_deep=7,
         near_edge=7,
+        nine_outliers=7,
         sgd=8,
         escape_half=8,
         across_width_outliers=8,
@@ -474,6 +482,7 @@ def several_sizes() -> Iterator[Table]:
     read = dict(
         sgd=noisy,
         near_edge=close,
+        nine_outliers=of_a_hundred_digits,
         escape_half=escaped,
         digits=partial(sampled, "digits"),
         nonlinear=partial(sampled, "nonlinear"),
@@ -511,6 +520,12 @@ def close() -> dict[str, pd.DataFrame]:
     rows = protocol.load("nonlinear_theory").assign(exponent=1.0)
     rows = rows[rows.quantity.str.startswith(name)]
     return by_which(rows.assign(quantity=rows.quantity.str.removeprefix(name)))
+
+
+def of_a_hundred_digits() -> dict[str, pd.DataFrame]:
+    """Of chapter 7: the theory without options, and independent spikes."""
+    parts = map(nine_outliers.rows_of, ("theory", "a fresh M(0)"))
+    return by_which(pd.concat(parts).assign(exponent=1.0))
 
 
 def escaped() -> dict[str, pd.DataFrame]:
