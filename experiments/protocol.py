@@ -27,14 +27,14 @@ _REFEREE = "experiments/referee.py"
 DATA = _ROOT / ("book/_data" if (_ROOT / "book").exists() else "_data")
 
 
-def simulate(draw: Callable, sizes, seeds: Callable, progress=print) -> dict:
+def simulate(draw: Callable, sizes, seeds: Callable, progress=print, first=()) -> dict:
     """draw(N, rng) -> {quantity: number} for seeds(N) seeds at each size; {N: DataFrame
-    of seeds x quantities}.
+    of seeds x quantities}. Numbers in `first` come before N and seed: other networks.
     """
     samples = {}
     for size in sizes:
         rows = [
-            draw(size, np.random.default_rng([size, seed]))
+            draw(size, np.random.default_rng([*first, size, seed]))
             for seed in range(seeds(size))
         ]
         samples[size] = pd.DataFrame(rows)
