@@ -8,6 +8,7 @@ the transposed matrix.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from jax.extend.core import (
 from jax.interpreters import batching
 
 from . import _checks
+from ._compile import compiled
 
 _CALLS = ("jit", "pjit", "closed_call")  # what is inlined
 _question = Primitive("ask")
@@ -59,6 +61,18 @@ class FirstUse(NamedTuple):
     alive: tuple[Var, ...]
 
 
+class Compiled(NamedTuple):
+    """Equations as compiled functions.
+
+    made     of the inputs, to a list of the outputs
+    pulled   (inputs, cotangents of the outputs, None for zero) -> cotangents of the
+             inputs, None of those that are no real numbers
+    """
+
+    made: Callable
+    pulled: Callable
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trace:
     """A network in parts, in causal order."""
@@ -67,6 +81,46 @@ class Trace:
     x: Var
     output: Var
     constants: dict  # variable -> value
+
+    def compiled(self, part: Equations) -> Compiled:
+        """Of one of the parts; compiled once."""
+        return self._compiled[part.outputs]
+
+    @functools.cached_property
+    def _compiled(self) -> dict:
+        found = {}
+        for part in self.parts:
+            if isinstance(part, Equations):
+                made = compiled(part.function)
+                pulled = compiled(functools.partial(_pulled, part))
+                found[part.outputs] = Compiled(made, pulled)
+        return found
+
+
+def _pulled(part: Equations, inputs: list, cotangents: list) -> list:
+    moving = [variable for variable in part.inputs if _is_real(variable)]
+    given = dict(zip(part.inputs, inputs, strict=True))
+
+    def made(*moved):
+        values = given | dict(zip(moving, moved, strict=True))
+        outputs = part.function(*values.values())
+        named = zip(part.outputs, outputs, strict=True)
+        return [value for variable, value in named if _is_real(variable)]
+
+    values, pull = jax.vjp(made, *(given[variable] for variable in moving))
+    named = zip(part.outputs, cotangents, strict=True)
+    above = [cotangent for variable, cotangent in named if _is_real(variable)]
+    filled = [
+        jnp.zeros_like(value) if cotangent is None else cotangent
+        for value, cotangent in zip(values, above, strict=True)
+    ]
+    below = dict(zip(moving, pull(filled), strict=True))
+    return [below.get(variable) for variable in part.inputs]
+
+
+def _is_real(variable: Var) -> bool:
+    aval = variable.aval
+    return isinstance(aval, ShapedArray) and jnp.issubdtype(aval.dtype, jnp.floating)
 
 
 class Ask:

@@ -13,17 +13,18 @@ those of `queries`, as for a Nonlinear; a matrix that is asked twice in a pass e
 own answers in that pass.
 """
 
+import dataclasses
 import math
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._compile import compiled
 from .._types import AnyArray
+from ..history import Moments
 from ..programs import Program
 from ..tracing import Equations, FirstUse, Question, Trace
 from .descent import schedule
@@ -32,7 +33,7 @@ from .nonlinear_step import DIVERGED
 from .queries import Innovations, Matrix, ask
 from .rows import rounded
 from .sites import Source, Space, at_once, drawn, ready, sobol
-from .steps import all_finite, empty_rows, or_nan, or_zero, recorded, unless_diverged
+from .steps import all_finite, one_by_one, or_nan, or_zero, unless_diverged
 
 
 class Trajectory(eqx.Module):
@@ -67,12 +68,11 @@ class State(eqx.Module):
 
 
 class Forward(NamedTuple):
-    """What a pass leaves for reverse mode: values of all variables, the pullbacks of
-    equations by the number of their part, and questions over the directions.
+    """What a pass leaves for reverse mode: values of all variables, and questions over
+    the directions.
     """
 
     values: dict
-    pullbacks: dict
     asked: dict  # matrix -> blocks (k, r), one a question
 
 
@@ -116,52 +116,33 @@ class Network(eqx.Module):
     deviations: dict  # of matrices and site parameters before training
     rates: Float[Array, " times"]
 
-    def begun(self, state: State) -> State:
-        """The state with its site parameters, which are drawn where the forward pass
-        reads them first.
-        """
-        state, _ = self.forward(state, drawing=True)
-        return state
-
     def step(self, state: State, t) -> tuple[State, Entry]:
         """The questions and the update of the docstring of the module."""
-        P, _ = self.targets.shape
         state, ahead = self.forward(state)
         output = ahead.values[self.trace.output]
-        predictions = output.reshape(self.targets.shape) / self.gamma0
-        residual = self.targets - predictions
-        state, back = self.backward(state, ahead, residual.reshape(output.shape))
-        loss = jnp.sum(residual**2) / P
-        start_loss = jnp.where(t == 0, loss, state.start_loss)
-        alive = state.alive & (loss < DIVERGED * (start_loss + 1))
-        strength = self.rates[t] * self.gamma0 / P
-        queries = {}
+        judged = _judged(output, self.targets, self.gamma0)
+        state, back = self.backward(state, ahead, judged.residual)
+        ended = _ended(self, state, ahead.asked, back, judged, t)
+        matrices = {}
         for name, matrix in state.matrices.items():
-            right = ahead.asked[name]
-            left = back.asked[name]
-            queries[name] = _joined(matrix, left, right)
-        updated = self.updated(state, queries, back.sites, strength)
-        going_on = alive & all_finite(updated)
-        now = (_spikes(state), state.sites)
-        spikes, sites = unless_diverged(going_on, updated, now)
-        state = eqx.tree_at(_spikes, state, spikes)
-        state = State(state.matrices, state.spaces, sites, start_loss, going_on)
-        entry = Entry(
-            or_nan(alive, predictions),
-            queries,
-            or_zero(alive, strength),
-            alive,
+            spikes = ended.spikes[name]
+            matrices[name] = dataclasses.replace(matrix, spikes=spikes)
+        state = dataclasses.replace(
+            state,
+            matrices=matrices,
+            sites=ended.sites,
+            start_loss=ended.start_loss,
+            alive=ended.alive,
         )
-        return state, entry
+        return state, ended.entry
 
-    def forward(self, state: State, drawing: bool = False) -> tuple[State, Forward]:
-        """All parts, in order."""
+    def forward(self, state: State) -> tuple[State, Forward]:
+        """All parts, in order. A site parameter is drawn where it is first read."""
         values = {**self.trace.constants, self.trace.x: self.inputs}
-        pullbacks = {}
         questions = {name: [] for name in state.matrices}
-        for i, part in enumerate(self.trace.parts):
+        for part in self.trace.parts:
             if isinstance(part, FirstUse):
-                if drawing:
+                if part.site not in state.sites:
                     alive = [values[variable] for variable in part.alive]
                     state = self.drawn(state, part.site, alive)
                 values[part.variable] = state.sites[part.site]
@@ -171,34 +152,37 @@ class Network(eqx.Module):
                 values[part.answer] = answer
                 questions[part.matrix].append(block)
             else:
-                outputs, pullbacks[i] = _differentiated(part, values)
-                values |= zip(part.outputs, outputs, strict=True)
-        return state, Forward(values, pullbacks, questions)
+                inputs = [values[variable] for variable in part.inputs]
+                made = self.trace.compiled(part).made(*inputs)
+                values |= zip(part.outputs, made, strict=True)
+        return state, Forward(values, questions)
 
     def backward(self, state: State, ahead: Forward, residual):
         """All parts, in reverse order."""
+        values = ahead.values
         cotangents = _Sum({self.trace.output: residual})
         questions = {name: [] for name in state.matrices}
         gradients = {}
-        for i, part in reversed([*enumerate(self.trace.parts)]):
+        for part in reversed(self.trace.parts):
             if isinstance(part, Equations):
-                made = [cotangents.of(v, ahead.values[v]) for v in part.outputs]
-                pullback = ahead.pullbacks[i]
-                cotangents.add(pullback(made))
+                inputs = [values[variable] for variable in part.inputs]
+                above = [cotangents.found.get(variable) for variable in part.outputs]
+                below = self.trace.compiled(part).pulled(inputs, above)
+                cotangents.add(zip(part.inputs, below, strict=True))
             elif isinstance(part, Question):
-                g = cotangents.of(part.answer, ahead.values[part.answer])
-                g = len(g) * g
+                g = cotangents.of(part.answer, values[part.answer])
                 state, answer, block = self.answer(state, part.matrix, g, back=True)
-                cotangents.add({part.asked: answer / len(g)})
+                cotangents.add([(part.asked, answer)])
                 questions[part.matrix].insert(0, block)
             else:
-                value = ahead.values[part.variable]
-                gradients[part.site] = len(value) * cotangents.of(part.variable, value)
+                g = cotangents.of(part.variable, values[part.variable])
+                gradients[part.site] = g
         return state, Backward(gradients, questions)
 
     def answer(self, state: State, name: str, vectors, back: bool):
-        """M(t) or M(t)^T times vectors (S, ...): the state that knows of it, the answer
-        and the question over the directions of the matrix.
+        """M(t) times vectors (S, ...), or M(t)^T of N times them, divided by N: the
+        state that knows of it, the answer and the question over the directions of the
+        matrix.
         """
         to, origin = dict(self.ends)[name]
         matrix = state.matrices[name]
@@ -206,56 +190,120 @@ class Network(eqx.Module):
             to, origin = origin, to
             matrix = matrix.transposed
         sites, *rest = vectors.shape
-        reply = ask(
+        factor = sites if back else 1
+        reply = _ask(
             matrix,
             state.spaces[origin],
             None if to == origin else state.spaces[to],
-            vectors.reshape(sites, -1).T,
+            _as_rows(vectors, factor),
             Innovations(self.sources[to], None, self.deviations[name]),
             self.tolerance,
         )
         matrix = reply.matrix.transposed if back else reply.matrix
         matrices = {**state.matrices, name: matrix}
         spaces = {**state.spaces, origin: reply.inside, to: reply.outside}
-        state = State(matrices, spaces, state.sites, state.start_loss, state.alive)
-        return state, reply.image.T.reshape(sites, *rest), reply.asked
+        state = dataclasses.replace(state, matrices=matrices, spaces=spaces)
+        answer = _as_sites(reply.image, factor, tuple(rest))
+        return state, answer, reply.asked
 
     def drawn(self, state: State, name: str, alive: list) -> State:
         """The state with one more site parameter, orthonormal, and orthogonal to all
         vectors that are alive: they are independent.
         """
         space, shape = dict(self.shapes)[name]
-        sites = self.sources[space].sites
-        known = [jnp.ones((1, sites))]
-        for each in alive:
-            known.append(_vectors(each, sites))
-        own, rows = drawn(
+        own, values = _drawn(
             state.spaces[space],
             self.sources[space],
-            math.prod(shape),
-            jnp.concatenate(known),
+            alive,
+            self.deviations[name],
+            shape,
         )
-        values = self.deviations[name] * rows.T.reshape(sites, *shape)
         spaces = {**state.spaces, space: own}
-        return State(
-            state.matrices,
-            spaces,
-            {**state.sites, name: values},
-            state.start_loss,
-            state.alive,
-        )
+        sites = {**state.sites, name: values}
+        return dataclasses.replace(state, spaces=spaces, sites=sites)
 
-    def updated(self, state: State, queries: dict, gradients: dict, strength):
-        """The spikes and the site parameters after a step."""
-        spikes = []
-        for name, matrix in state.matrices.items():
-            asked = queries[name]
-            pull = asked.left.T @ asked.right
-            spikes.append(matrix.spikes + strength * pull)
-        sites = {}
-        for name, value in state.sites.items():
-            sites[name] = value + strength * gradients[name]
-        return spikes, sites
+
+# one program for all questions of a shape, which writes into the bases in place
+_ask = compiled(ask, donate_argnums=(0, 1, 2))
+
+
+class Judged(NamedTuple):
+    """What the loss makes of the outputs."""
+
+    predictions: Float[Array, "P K"]
+    residual: Float[Array, "..."]  # of the shape of the output
+    loss: Float[Array, ""]
+
+
+@compiled
+def _judged(output, targets, gamma0) -> Judged:
+    predictions = output.reshape(targets.shape) / gamma0
+    residual = targets - predictions
+    loss = jnp.sum(residual**2) / len(targets)
+    return Judged(predictions, residual.reshape(output.shape), loss)
+
+
+class Ended(NamedTuple):
+    """What a step leaves."""
+
+    entry: Entry
+    spikes: dict
+    sites: dict
+    start_loss: Float[Array, ""]
+    alive: Bool[Array, ""]
+
+
+@compiled
+def _ended(network: Network, state: State, asked, back: Backward, judged, t) -> Ended:
+    """The update, and what is kept of the step."""
+    start_loss = jnp.where(t == 0, judged.loss, state.start_loss)
+    alive = state.alive & (judged.loss < DIVERGED * (start_loss + 1))
+    strength = network.rates[t] * network.gamma0 / len(network.targets)
+    queries = {}
+    spikes = {}
+    updated = {}
+    for name, matrix in state.matrices.items():
+        queries[name] = _joined(matrix, back.asked[name], asked[name])
+        pull = queries[name].left.T @ queries[name].right
+        spikes[name] = matrix.spikes
+        updated[name] = matrix.spikes + strength * pull
+    moved = {}
+    for name, value in state.sites.items():
+        moved[name] = value + strength * len(value) * back.sites[name]
+    going_on = alive & all_finite((updated, moved))
+    now = (spikes, state.sites)
+    spikes, sites = unless_diverged(going_on, (updated, moved), now)
+    entry = Entry(
+        or_nan(alive, judged.predictions),
+        queries,
+        or_zero(alive, strength),
+        alive,
+    )
+    return Ended(entry, spikes, sites, start_loss, going_on)
+
+
+@compiled(donate_argnums=0, static_argnums=4)
+def _drawn(space: Space, source: Source, alive: list, deviation, shape: tuple):
+    """The space that has given a site parameter, and this."""
+    known = [jnp.ones((1, source.sites))]
+    for each in alive:
+        known.append(_vectors(each, source.sites))
+    number = math.prod(shape)
+    space, rows = drawn(space, source, number, jnp.concatenate(known))
+    return space, deviation * rows.T.reshape(source.sites, *shape)
+
+
+@compiled
+def _as_rows(vectors, factor) -> Float[Array, "k S"]:
+    """Vectors (S, ...), the sites last, times a factor."""
+    return factor * vectors.reshape(len(vectors), -1).T
+
+
+@compiled(static_argnums=2)
+def _as_sites(rows: Float[Array, "k S"], factor, shape: tuple):
+    """Vectors (S, ...) of rows, divided by the factor."""
+    _, sites = rows.shape
+    return rows.T.reshape(sites, *shape) / factor
 
 
 class _Sum:
@@ -266,54 +314,25 @@ class _Sum:
 
     def of(self, variable, value):
         """What was added, zero if nothing was."""
-        return self.found.get(variable, jnp.zeros_like(value))
+        found = self.found.get(variable)
+        return jnp.zeros_like(value) if found is None else found
 
-    def add(self, more: dict):
-        """Add to those of these variables."""
-        for variable, cotangent in more.items():
-            before = self.found.get(variable, 0.0)
-            self.found[variable] = before + cotangent
-
-
-def _differentiated(part: Equations, values: dict):
-    """The outputs, and the pullback of a list of their cotangents to those of the inputs
-    by variable. Whole numbers and truth values have none.
-    """
-    smooth = [v for v in part.inputs if _is_real(values[v])]
-
-    def outputs(*moving):
-        given = {v: values[v] for v in part.inputs}
-        given |= zip(smooth, moving, strict=True)
-        made = part.function(*given.values())
-        real = [each for each in made if _is_real(each)]
-        return real, made
-
-    start = [values[v] for v in smooth]
-    _, pull, made = jax.vjp(outputs, *start, has_aux=True)
-
-    def pullback(cotangents):
-        real = [each for each in cotangents if _is_real(each)]
-        found = pull(real)
-        return dict(zip(smooth, found, strict=True))
-
-    return made, pullback
-
-
-def _is_real(value) -> bool:
-    return jnp.issubdtype(jnp.asarray(value).dtype, jnp.floating)
+    def add(self, more):
+        """Add to those of these variables; None is nothing."""
+        for variable, cotangent in more:
+            if cotangent is None:
+                continue
+            before = self.found.get(variable)
+            self.found[variable] = cotangent if before is None else before + cotangent
 
 
 def _vectors(value, sites: int) -> Float[Array, "k S"]:
     """The vectors that an array holds, none if no axis is that of the sites."""
-    if sites not in value.shape or not _is_real(value):
+    if sites not in value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
         return jnp.zeros((0, sites))
     axis = value.shape.index(sites)
     sites_last = jnp.moveaxis(value, axis, -1)
     return sites_last.reshape(-1, sites)
-
-
-def _spikes(state: State) -> list:
-    return [matrix.spikes for matrix in state.matrices.values()]
 
 
 def _joined(matrix: Matrix, left: list, right: list) -> Queries:
@@ -394,17 +413,16 @@ def train(
     return _train(network, room)
 
 
-@compiled(static_argnums=1)
 def _train(network: Network, room: Room) -> Trajectory:
     times = len(network.rates)
-    state = network.begun(_empty(network, room))
-    rows = empty_rows(network, state, times)
-    state, rows = recorded(network, state, 0, times, rows)
+    state, rows = one_by_one(network, _empty(network, room), times, times)
     known = [*state.spaces.values(), *state.matrices.values()]
     return Trajectory(
         predictions=rows.predictions,
         matrices={
-            name: _moments(network, matrix, name, rows)
+            name: _moments(
+                matrix, rows.queries[name], rows.strength, network.deviations[name]
+            )
             for name, matrix in state.matrices.items()
         },
         finite_steps=rows.alive.sum(),
@@ -414,6 +432,7 @@ def _train(network: Network, room: Room) -> Trajectory:
     )
 
 
+@compiled(static_argnums=1)
 def _empty(network: Network, room: Room) -> State:
     """Before anything is asked: the spaces know the constant vector."""
     together = max(math.prod(shape) for _, (_, shape) in network.shapes)
@@ -437,18 +456,18 @@ def _empty(network: Network, room: Room) -> State:
     return State(matrices, spaces, {}, jnp.zeros(()), jnp.asarray(True))
 
 
-def _moments(network: Network, matrix: Matrix, name: str, rows: Entry):
+@compiled
+def _moments(matrix: Matrix, queries: Queries, strength, deviation) -> Moments:
     """The history of a matrix: each question is a sample of its own."""
-    own = rows.queries[name]
-    times, asked, _ = own.right.shape
-    strengths = jnp.broadcast_to(rows.strength[:-1, None, None], (times - 1, asked, 1))
+    times, asked, _ = queries.right.shape
+    strengths = jnp.broadcast_to(strength[:-1, None, None], (times - 1, asked, 1))
     return measured(
         matrix,
-        own.left[:, :, None],
-        own.right,
-        own.ranks,
+        queries.left[:, :, None],
+        queries.right,
+        queries.ranks,
         times,
-        network.deviations[name] ** 2,
+        deviation**2,
         strengths,
     )
 

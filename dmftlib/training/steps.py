@@ -43,6 +43,32 @@ def _step(network, state, t):
     return network.step(state, t)
 
 
+def one_by_one(network, state, count: int, room: int):
+    """Do network.step(state, t) -> (state, entry) for t = 0 ... count-1, each with
+    compiled parts of its own: the state afterwards, and all entries, in arrays with room
+    for so many.
+    """
+    first = np.asarray(0)
+    state, entry = network.step(state, first)
+    rows = _with_row(_tables(entry, room), entry, first)
+    for t in map(np.asarray, range(1, count)):
+        state, entry = network.step(state, t)
+        rows = _with_row(rows, entry, t)
+    return state, rows
+
+
+def _written(rows, entry, t):
+    """The entry in row t of the tables."""
+
+    def write(table, row):
+        return jax.lax.dynamic_update_index_in_dim(table, row, t, 0)
+
+    return jax.tree.map(write, rows, entry)
+
+
+_with_row = compiled(_written, donate_argnums=0)
+
+
 def recorded(network, state, first, last, rows):
     """Do network.step(state, t) -> (state, entry) for t = first ... last-1, and write
     each entry into row t of `rows`, a tree of arrays with room for all of them.
@@ -51,11 +77,7 @@ def recorded(network, state, first, last, rows):
     def once(t, carried):
         state, rows = carried
         state, entry = _step(network, state, t)
-
-        def write(table, row):
-            return jax.lax.dynamic_update_index_in_dim(table, row, t, 0)
-
-        return state, jax.tree.map(write, rows, entry)
+        return state, _written(rows, entry, t)
 
     first = jnp.asarray(first, int)
     last = jnp.asarray(last, int)
@@ -66,7 +88,10 @@ def empty_rows(network, state, room: int):
     """Room for the entries of so many steps, filled with zeros."""
     t = jax.ShapeDtypeStruct((), int)
     _, entry = jax.eval_shape(_step, network, state, t)
+    return _tables(entry, room)
 
+
+def _tables(entry, room: int):
     def table(row):
         shape = (room, *row.shape)
         return jnp.zeros(shape, row.dtype)
