@@ -5,7 +5,9 @@ built from.
 
 A notebook is executed again if its code has changed, all of them if anything has that
 they may use: the library, the derivations, stored results, the versions of packages, or
-a caption (the cache keeps those of the time of execution).
+a caption (the cache keeps those of the time of execution). Where the tests have just
+executed a notebook, and every one of its outputs and figures was as committed
+(`book/conftest.py`), these are what the site shows.
 """
 
 import concurrent.futures
@@ -30,6 +32,7 @@ USED = [
     "constraints.txt",
 ]
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+CACHE = ROOT / "_build" / ".jupyter_cache"
 SECONDS, AT_ONCE = 600, 2
 
 
@@ -51,13 +54,26 @@ def execute(folder: str, notebook: str) -> bool:
     ).succeeded == [notebook]
 
 
-def main(folder: Path) -> int:
+def up_to_date(folder: Path):
+    """The cache, emptied if anything has changed."""
     stamp = folder / "made_with"
-    if not stamp.exists() or stamp.read_text() != fingerprint():
+    now = fingerprint()
+    if not stamp.exists() or stamp.read_text() != now:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    cache = get_cache(str(folder))
-    stamp.write_text(fingerprint())
+    stamp.write_text(now)
+    return get_cache(str(folder))
+
+
+def keep(folder: Path, notebook: Path):
+    """Put a notebook with its committed outputs into the cache."""
+    get_cache(str(folder)).cache_notebook_file(
+        str(notebook), check_validity=False, overwrite=True
+    )
+
+
+def main(folder: Path) -> int:
+    cache = up_to_date(folder)
     for notebook in NOTEBOOKS:
         cache.add_nb_to_project(str(notebook))
     todo = [record.uri for record in cache.list_unexecuted()]
