@@ -4,10 +4,16 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import muon_adam
+from experiments import muon_adam, protocol
 
 WIDTH = 20
 LINEAR = "linear, Muon"
+BROKEN = [
+    "independent spikes",
+    "exact polar factor",
+    "momentum after the polynomial",
+    "one direction of the update",
+]
 rng = np.random.default_rng(0)
 
 
@@ -107,6 +113,15 @@ def test_muon_by_hand_moves_by_the_chain_of_its_buffer(nesterov):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_outliers_that_networks_do_not_tell_apart_are_judged_together():
+    values = [2.0, 1.7, 1.65, 1.62, 1.2, 1.02]
+    assert muon_adam.together(values, 1.0) == [(1, 1), (2, 4), (5, 5)]
+    assert muon_adam.together([1.05, 1.02, 1.0], 1.0) == []
+    row = {muon_adam.outlier_at("a", 1, k, 6): float(k) for k in (1, 2, 3, 4)}
+    assert muon_adam.read(row, muon_adam.mean_at("a", 1, 2, 4, 6)) == 3
+    assert muon_adam.read(row, muon_adam.mean_at("a", 1, 2, 2, 6)) == 2
+
+
 def test_units_are_those_of_the_theory():
     """One step of each optimiser on networks of finite width: what M moves by."""
     tanh = network("tanh, Muon")
@@ -131,7 +146,34 @@ def test_units_are_those_of_the_theory():
 def test_training_lowers_the_loss_and_sends_out_a_direction():
     name = "two outputs, sign descent"
     row = muon_adam.trained(name, WIDTH, np.random.default_rng([WIDTH, 0]))
-    last = muon_adam.CASES[name]["steps"]
-    values = [row[muon_adam.outlier_at(name, 1, k, last)] for k in (1, 2)]
+    before, after = muon_adam.looked_at(name)
+    values = [row[muon_adam.outlier_at(name, 1, k, after)] for k in (1, 2)]
     assert values[0] > values[1] > 0
-    assert row[muon_adam.loss_at(name, last)] < row[muon_adam.loss_at(name, last // 2)]
+    assert row[muon_adam.loss_at(name, after)] < row[muon_adam.loss_at(name, before)]
+
+
+def test_the_stored_theory_of_the_linear_network_is_what_is_solved():
+    stored = muon_adam.rows_of("theory", LINEAR)
+    solution = muon_adam.solved(LINEAR)
+    assert muon_adam.judged_of(solution, LINEAR) == stored.quantity.tolist()
+    found = muon_adam.numbers(solution, LINEAR)
+    values = [float(muon_adam.read(found, each)) for each in stored.quantity]
+    np.testing.assert_allclose(values, stored.theory, rtol=1e-6)
+
+
+def test_no_row_of_the_theory_is_refused():
+    judged = muon_adam.judged()
+    assert len(judged) >= 25
+    assert (judged.p > protocol.limit(len(judged))).all()
+
+
+@pytest.mark.parametrize("which", BROKEN)
+def test_theories_broken_on_purpose_are_refused(which):
+    """In every setting that they are broken in."""
+    said = protocol.load("muon_adam_theory")
+    quantities = said[said.which == which].quantity
+    settings = set(quantities.str.split(":").str[0])
+    assert len(settings) >= 2
+    for setting in settings:
+        judged = muon_adam.judged(which, setting)
+        assert (judged.p <= protocol.limit(len(judged))).any(), setting
