@@ -33,6 +33,7 @@ from experiments import (
     deep_linear,
     dependent_spikes,
     digits,
+    muon_adam,
     nine_outliers,
     nonlinear,
     ntk,
@@ -393,6 +394,17 @@ def of_chapter_7(size: int) -> list[pd.DataFrame]:
     return [nonlinear.simulated(name, size, together[name]) for name in together]
 
 
+def of_chapter_14(size: int) -> list[pd.DataFrame]:
+    """As many networks of each setting as of that with the fewest."""
+    few = min(seeds[size] for seeds in muon_adam.SEEDS.values())
+    found = []
+    for name in muon_adam.CASES:
+        quantities = muon_adam.rows_of("theory", name).quantity
+        rows = muon_adam.drawn(name, size)[:few]
+        found.append(pd.DataFrame({q: muon_adam.read(rows, q) for q in quantities}))
+    return found
+
+
 # The smallest networks of a table, a row a seed. Their seeds are those of the stored run,
 # so that their correlations are those of the stored means.
 SMALLEST = dict(
@@ -410,6 +422,7 @@ SMALLEST = dict(
     nonlinear=(nonlinear, of_chapter_7),
     ntk=(ntk, of_chapter_9),
     wide_frozen=(wide, of_chapter_12),
+    muon_adam=(muon_adam, of_chapter_14),
 )
 
 
@@ -478,6 +491,7 @@ def several_sizes() -> Iterator[Table]:
         wide_frozen=12,
         optimisers=13,
         losses=13,
+        muon_adam=14,
     )
     read = dict(
         sgd=noisy,
@@ -489,6 +503,7 @@ def several_sizes() -> Iterator[Table]:
         nonlinear_deep=partial(sampled, "nonlinear_deep"),
         optimisers=partial(sampled, "optimisers"),
         losses=partial(sampled, "losses"),
+        muon_adam=partial(sampled, "muon_adam"),
         across_width_kernel=partial(sampled, "across_width_kernel"),
         across_width_outliers=partial(sampled, "across_width_outliers"),
         across_width_rates=partial(sampled, "across_width_rates"),
