@@ -235,7 +235,8 @@ def theory(name):
     table = pd.DataFrame(rows, columns=columns).assign(optimiser=name)
     told = ["theory", "independent"]
     table[told] = table[told].astype(float)
-    _save("update_theory", table, samples=options["samples"])
+    sites = [SITES, ENTRYWISE["samples"]]
+    _save("update_theory", table, samples=sites)
 
 
 def networks(name):
