@@ -1254,6 +1254,156 @@ window.bookAnswers = {
 ]
 }
 },
+"ex-muon-factor": {
+"names": [],
+"tolerance": 0.001,
+"right": [
+[
+"1f51e92bb3f55e",
+"15820cc96da1f5",
+"7de6e5fe9fd87"
+],
+[
+"9c34cbcfdb581",
+"1212e46c7853c4",
+"104a7b32a260cc"
+]
+],
+"hints": {
+"it is the product of rate and factor that stays": [
+[
+"1a572495580ca8",
+"6bc48fed9c9d",
+"1d76201f4033f5"
+],
+[
+"9c34cbcfdb581",
+"1212e46c7853c4",
+"104a7b32a260cc"
+]
+],
+"the factor goes with the root of the width": [
+[
+"168c23629e2bc9",
+"131dd6ce44a26e",
+"1a2300878ac447"
+],
+[
+"9c34cbcfdb581",
+"1212e46c7853c4",
+"104a7b32a260cc"
+]
+],
+"without the factor the rate has to make up for it": [
+[
+"1f51e92bb3f55e",
+"15820cc96da1f5",
+"7de6e5fe9fd87"
+],
+[
+"df61e4bae5349",
+"fe7f61659b5a0",
+"24d56c92de80d"
+]
+]
+}
+},
+"ex-muon-first-step": {
+"names": [],
+"tolerance": 0.001,
+"right": [
+[
+"713e3e4c241e3",
+"7c25991454d5",
+"1401ff584d9c1d"
+],
+[
+"188cb5d8903e94",
+"5dc95770b1625",
+"176aaa0cc4cef0"
+]
+],
+"hints": {
+"this takes five steps to make one of one": [
+[
+"166ea0a4f53e62",
+"6ac71e66b3f25",
+"f49abaabcf131"
+],
+[
+"188cb5d8903e94",
+"5dc95770b1625",
+"176aaa0cc4cef0"
+]
+],
+"the standard deviation is the root of the variance": [
+[
+"15dce5981551f6",
+"9c8d0f18029a6",
+"77ae11688fd6d"
+],
+[
+"10f8c3278167c6",
+"66edf81a24e26",
+"1362abedc49e42"
+]
+],
+"twice the rate is not twice the outlier, which begins at the edge": [
+[
+"713e3e4c241e3",
+"7c25991454d5",
+"1401ff584d9c1d"
+],
+[
+"146595384935b9",
+"5fda49e18a77b",
+"18d89792e6e287"
+]
+]
+}
+},
+"ex-muon-small": {
+"names": [],
+"tolerance": 0.001,
+"right": [
+[
+"6b8cde77706d8",
+"11ecea51245d5f",
+"11bb949718349b"
+],
+[
+"170852dfe1c093",
+"1007e3d2f89304",
+"11d6b64ac367b4"
+]
+],
+"hints": {
+"that is the slope alone, without the third and the fifth power": [
+[
+"84afd47da994",
+"648a7e41d0d71",
+"1f88b1dc31bdc0"
+],
+[
+"170852dfe1c093",
+"1007e3d2f89304",
+"11d6b64ac367b4"
+]
+],
+"that is the exact polar factor": [
+[
+"b7fc4150e612",
+"1872391756274",
+"f0302a2e0e9d2"
+],
+[
+"f93775d24eb5e",
+"2df70b56b7d56",
+"bb287c1666413"
+]
+]
+}
+},
 "ex-negative": {
 "choices": [
 "\\frac{- B + \\sqrt{B^{2} + G}}{G}",
@@ -2589,6 +2739,80 @@ window.bookAnswers = {
 "a97ed0226c4d8",
 "1edc1dc7f52ae5",
 "e4e2998acf358"
+]
+]
+}
+},
+"ex-sign-of-two": {
+"names": [],
+"tolerance": 0.001,
+"right": [
+[
+"1b22e8da03d45c",
+"1877e5801bf3cc",
+"1af28db1963487"
+],
+[
+"574237e396b02",
+"44772743cbfac",
+"123ed07a16a5f7"
+],
+[
+"1086b8a5f79986",
+"e821cb5f710ce",
+"9553c1f5a84ee"
+]
+],
+"hints": {
+"these are the amplitudes of the square wave; a convolution multiplies by half of them": [
+[
+"1e42f2e929ffbe",
+"16a39371bc990f",
+"f8de907dfd06e"
+],
+[
+"145b7b31a8e96e",
+"1d1815b9ff8065",
+"3d4a2885fb0e9"
+],
+[
+"1086b8a5f79986",
+"e821cb5f710ce",
+"9553c1f5a84ee"
+]
+],
+"each value comes twice, once for the sine and once for the cosine": [
+[
+"1b22e8da03d45c",
+"1877e5801bf3cc",
+"1af28db1963487"
+],
+[
+"574237e396b02",
+"44772743cbfac",
+"123ed07a16a5f7"
+],
+[
+"d0f2d261a013f",
+"14861003bc6f2c",
+"1a6732eb3a2c49"
+]
+],
+"that is the participation ratio of the gradient itself": [
+[
+"1b22e8da03d45c",
+"1877e5801bf3cc",
+"1af28db1963487"
+],
+[
+"574237e396b02",
+"44772743cbfac",
+"123ed07a16a5f7"
+],
+[
+"c42ec56391718",
+"17bc760a3ec91c",
+"f000aecb9bc53"
 ]
 ]
 }

@@ -1118,3 +1118,29 @@ def _(at):
         names = {r"\mathcal L_{\rm test}": losses.get, "a_t": left, "x": x, "t": t}
         meanings.append(at.meaning(names, average=lambda v: np.sum(weights * v)))
     return meanings
+
+
+# ---------------------------------------------------------------- chapter 14
+
+
+@of("eq-muon-values")
+def _(at):
+    return [at.meaning({"p": lambda x: float(at.derived(x=x))})]
+
+
+@of("eq-muon-grams")
+def _(at):
+    module = at.module
+    known = dict(zip(at.contract.symbols, at.values, strict=True))
+    matrices = {sp.latex(letter): each for letter, each in module.entries().items()}
+    matrices["Y"] = module.between()
+    names = {
+        letter: np.array(each.subs(known), float) for letter, each in matrices.items()
+    }
+    return [at.meaning(names | {r"\Theta'": at.derived()})]
+
+
+@of("eq-muon-first")
+def _(at):
+    p_5 = float(at.module.value_at_one())
+    return [at.meaning({"s": at.list[0], "p_5": p_5})]
