@@ -43,6 +43,7 @@ from .spectra.resolvent import generalised_mp  # noqa: E402
 from .spectra.spiked import SpikedEnsemble  # noqa: E402
 from .storage import load, save  # noqa: E402
 from .sweep import sweep  # noqa: E402
+from .tracing import note  # noqa: E402
 
 __all__ = [
     "AbstractLaw",
@@ -66,6 +67,7 @@ __all__ = [
     "kernel_at_start",
     "leading_noise",
     "load",
+    "note",
     "outliers",
     "rectangular_law",
     "save",

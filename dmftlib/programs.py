@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _checks
 from ._types import Layer
-from .tracing import Ask, FirstUse, Question, Trace, asked, trace
+from .tracing import Ask, FirstUse, Noted, Question, Trace, asked, trace, with_notes
 
 _FEW = 5  # sites of the first space where a program is looked at
 _SAME = 1e-8  # relative difference of outputs that are the same
@@ -223,21 +223,33 @@ def _look_at(net: Program):
     outputs = _tried(lambda: _twice(net, populations))
     samples, K = net.targets.shape
     allowed = [(samples, K), (samples,)] if K == 1 else [(samples, K)]
-    if np.shape(outputs[0]) not in allowed:
+    once, twice = outputs
+    shape = np.shape(once.returned)
+    if shape not in allowed:
         need = f"outputs of shape {' or '.join(map(str, allowed))}, as the targets"
-        _checks.fail("forward", f"outputs of shape {np.shape(outputs[0])}", need)
-    once, twice = map(np.asarray, outputs)
+        _checks.fail("forward", f"outputs of shape {shape}", need)
+    _refuse_changed("outputs", once.returned, twice.returned)
+    for name, number in once.notes.items():
+        _refuse_changed(f"note({name!r}, ...)", number, twice.notes[name])
+    _refuse_unused(net, found)
+
+
+def _refuse_changed(what: str, once, twice):
+    """Numbers that are not finite, or others where every site is there twice."""
+    if np.shape(once) != np.shape(twice):
+        got = f"{what} of shape {np.shape(once)}, with an axis of sites"
+        _checks.fail("forward", got, "means over sites")
+    once, twice = np.asarray(once), np.asarray(twice)
     if not np.isfinite(once).all():
-        _checks.fail("forward", "outputs that are not finite", "finite real numbers")
-    apart = np.abs(twice - once).max()
-    if not apart <= _SAME * (1 + np.abs(once).max()):
+        _checks.fail("forward", f"{what} that are not finite", "finite real numbers")
+    apart = np.abs(twice - once).max(initial=0.0)
+    if not apart <= _SAME * (1 + np.abs(once).max(initial=0.0)):
         got = (
-            f"outputs that change by {apart:.2g} where every site is there twice, in "
+            f"{what} that change by {apart:.2g} where every site is there twice, in "
             "another order"
         )
         need = "functions site by site, `ask`, and means over sites: no sums, no powers of N"
         _checks.fail("forward", got, f"{need}, nothing that mixes sites")
-    _refuse_unused(net, found)
 
 
 def _tried(call):
@@ -282,7 +294,7 @@ def _twice(net: Program, populations: dict) -> tuple:
     return tuple(outputs)
 
 
-def _dense(net: Program, populations, W, sites):
+def _dense(net: Program, populations, W, sites) -> Noted:
     """The outputs of these matrices, whose answers are means."""
 
     def answer(name, h, _):
@@ -290,7 +302,7 @@ def _dense(net: Program, populations, W, sites):
 
     ask = Ask(dict(net.matrices), populations, answer)
     given = {name: jnp.asarray(each) for name, each in sites.items()}
-    return net.forward(ask, given, net.inputs)
+    return with_notes(functools.partial(net.forward, ask))(given, net.inputs)
 
 
 def _refuse_unused(net: Program, found: Trace):

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +25,14 @@ from jax.extend.core import (
     jaxprs_in_params,
     subjaxprs,
 )
-from jax.interpreters import batching
+from jax.interpreters import ad, batching, mlir
 
 from . import _checks
 from ._compile import compiled
 
 _CALLS = ("jit", "pjit", "closed_call")  # what is inlined
 _question = Primitive("ask")
+_noted = Primitive("note")
 
 
 class Equations(NamedTuple):
@@ -80,7 +81,15 @@ class Trace:
     parts: tuple
     x: Var
     output: Var
+    notes: dict  # name -> variable, or the number itself
     constants: dict  # variable -> value
+
+    def numbers(self, values: dict) -> dict:
+        """What was noted, given the values of all variables."""
+        return {
+            name: noted.val if isinstance(noted, Literal) else values[noted]
+            for name, noted in self.notes.items()
+        }
 
     def compiled(self, part: Equations) -> Compiled:
         """Of one of the parts; compiled once."""
@@ -169,6 +178,69 @@ def _batched(arguments, axes, *, name, sites):
 batching.primitive_batchers[_question] = _batched
 
 
+def note(name: str, x):
+    """x, unchanged, and on record under this name: `numbers[name]` of the solution of a
+    `Program`, and of its simulation, has it at every step.
+
+    To be called in the `forward` of a program, once for each name, with numbers such as
+    attention weights, which have no axis of sites. Under `jax.vmap` the mapped axes come
+    first. A function under `jax.jit` is traced once and notes the same name at each call.
+    Raises ValueError for anything but real numbers under a name.
+
+    >>> from dmftlib import Program, note, solve
+    >>> def forward(ask, sites, x):
+    ...     h = ask("W", jnp.tanh(sites["U"] @ x.T))
+    ...     note("size", jnp.mean(h**2, 0))
+    ...     return jnp.mean(sites["w"][:, None] * jnp.tanh(h), 0)
+    >>> net = Program(forward, matrices={"W": ("hidden", "hidden")}, sites={"U": (2,), "w": ()},
+    ...               inputs=[[1.0, 0.0], [0.5, 1.0]], targets=[1.0, -1.0], learning_rate=0.5, steps=4)
+    >>> solve(net).numbers["size"].shape
+    (5, 2)
+    """
+    if not isinstance(name, str):
+        _checks.fail("note", _checks.shown(name), "a name as text, and then the number")
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        _checks.fail("note", f"{name!r} of type {x.dtype}", "real numbers")
+    return _noted.bind(x, name=name)
+
+
+def _unchanged(context, x, *, name):
+    return [x]
+
+
+def _noted_under_vmap(arguments, axes, *, name):
+    first = jnp.moveaxis(arguments[0], axes[0], 0)
+    return _noted.bind(first, name=name), 0
+
+
+_noted.def_impl(lambda x, *, name: x)
+_noted.def_abstract_eval(lambda x, *, name: x)
+mlir.register_lowering(_noted, _unchanged)
+ad.deflinear2(_noted, lambda cotangent, x, *, name: [cotangent])
+batching.primitive_batchers[_noted] = _noted_under_vmap
+
+
+class Noted(NamedTuple):
+    """What a function returns, and what it noted, by name."""
+
+    returned: Any
+    notes: dict
+
+
+def with_notes(function: Callable) -> Callable:
+    """The function, which returns a `Noted`."""
+
+    def run(*arguments) -> Noted:
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        inlined = _Inlined(closed)
+        flat = inlined(*jax.tree.leaves(arguments))
+        returned = jax.tree.unflatten(jax.tree.structure(shape), flat)
+        return Noted(returned, inlined.notes)
+
+    return run
+
+
 def trace(forward: Callable, ask: Ask, sites: dict, x) -> Trace:
     """The parts of forward(ask, sites, x), given the shapes of `sites` and `x`.
 
@@ -180,8 +252,7 @@ def trace(forward: Callable, ask: Ask, sites: dict, x) -> Trace:
         return forward(ask, sites, x)
 
     try:
-        closed = jax.make_jaxpr(run)(sites, x)
-        flat = jax.make_jaxpr(_Inlined(closed))(*jax.tree.leaves((sites, x)))
+        flat, noted = jax.make_jaxpr(with_notes(run), return_shape=True)(sites, x)
     except NotImplementedError as error:
         if "'ask'" not in str(error):
             raise
@@ -192,15 +263,20 @@ def trace(forward: Callable, ask: Ask, sites: dict, x) -> Trace:
     names = dict(zip(variables, sorted(sites), strict=True))
     constants = dict(zip(jaxpr.constvars, flat.consts, strict=True))
     parts = _Parts(_deferred(jaxpr, names), names).found
-    return Trace(tuple(parts), x_variable, jaxpr.outvars[0], constants)
+    output, *others = jaxpr.outvars
+    notes = dict(zip(sorted(noted.notes), others, strict=True))
+    return Trace(tuple(parts), x_variable, output, notes, constants)
 
 
 class _Inlined:
-    """What a program computes, with the calls opened that hold a question."""
+    """What a program computes, with the calls opened that hold a question or a note, and
+    what was noted.
+    """
 
-    def __init__(self, closed: ClosedJaxpr):
+    def __init__(self, closed: ClosedJaxpr, notes: dict | None = None):
         self.jaxpr = closed.jaxpr
         self.consts = closed.consts
+        self.notes = {} if notes is None else notes
 
     def __call__(self, *arguments):
         values = dict(zip(self.jaxpr.constvars, self.consts, strict=True))
@@ -218,22 +294,37 @@ class _Inlined:
     def _done(self, equation, *inputs):
         if equation.primitive is _question:
             return [_question.bind(*inputs, **equation.params)]
-        if any(map(_asks, jaxprs_in_params(equation.params))):
-            name = equation.primitive.name
-            if name not in _CALLS:
-                need = "questions outside of loops and branches: unroll it"
-                _checks.fail("forward", f"a question inside of `{name}`", need)
-            return _Inlined(equation.params["jaxpr"])(*inputs)
+        if equation.primitive is _noted:
+            return [self._on_record(*inputs, **equation.params)]
+        for inner in (_question, _noted):
+            held = functools.partial(_holds, inner)
+            if any(map(held, jaxprs_in_params(equation.params))):
+                return self._opened(equation, inner, *inputs)
         params = equation.primitive.get_bind_params(equation.params)
         results = equation.primitive.bind(*inputs, **params)
         return results if equation.primitive.multiple_results else [results]
 
+    def _opened(self, equation, inner: Primitive, *inputs):
+        name = equation.primitive.name
+        if name not in _CALLS:
+            what = "a question" if inner is _question else "a note"
+            need = "questions and notes outside of loops and branches: unroll it"
+            _checks.fail("forward", f"{what} inside of `{name}`", need)
+        return _Inlined(equation.params["jaxpr"], self.notes)(*inputs)
 
-def _asks(jaxpr) -> bool:
-    """Whether there is a question in it, however deep."""
-    if any(equation.primitive is _question for equation in jaxpr.eqns):
+    def _on_record(self, x, name):
+        if name in self.notes:
+            need = "one number under each name, also in a `jit` that is called twice"
+            _checks.fail("forward", f"note({name!r}, ...) a second time", need)
+        self.notes[name] = x
+        return x
+
+
+def _holds(primitive: Primitive, jaxpr) -> bool:
+    """Whether there is one in it, however deep."""
+    if any(equation.primitive is primitive for equation in jaxpr.eqns):
         return True
-    return any(map(_asks, subjaxprs(jaxpr)))
+    return any(_holds(primitive, inner) for inner in subjaxprs(jaxpr))
 
 
 def _function(jaxpr, inputs, outputs) -> Callable:

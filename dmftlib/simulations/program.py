@@ -14,6 +14,7 @@ from tqdm import tqdm
 from .. import _checks
 from .._compile import compiled
 from ..programs import Program
+from ..tracing import Noted, with_notes
 from .base import Simulation, in_turns, singular
 
 # seeds trained together share about this many weights
@@ -27,11 +28,13 @@ class ProgramSimulation(Simulation[Program]):
 
     predictions   (seeds, steps+1, P, K)
     train_loss    (seeds, steps+1)
+    numbers       what `forward` notes, by name: (seeds, steps+1, ...)
     """
 
     net: Program
     width: int
     predictions: np.ndarray = dataclasses.field(repr=False)
+    numbers: dict = dataclasses.field(repr=False)
     spectra_at: tuple
     spectra: dict = dataclasses.field(repr=False)
 
@@ -80,20 +83,25 @@ def simulate_program(
         turns = keys.reshape(batches, at_once)
         runs = [_train(net, width, turn, spectra_at, bar) for turn in turns]
     joined = jax.tree.map(lambda *a: np.concatenate(a)[:seeds], *runs)
-    return ProgramSimulation(net, width, joined.predictions, spectra_at, joined.spectra)
+    return ProgramSimulation(
+        net, width, joined.predictions, joined.numbers, spectra_at, joined.spectra
+    )
 
 
 class Run(NamedTuple):
-    """One batch of seeds: predictions of all steps, spectra by matrix and step."""
+    """One batch of seeds: predictions and numbers of all steps, spectra by matrix and
+    step.
+    """
 
     predictions: np.ndarray
+    numbers: dict
     spectra: dict
 
 
 def _train(net: Program, width, keys, spectra_at, bar) -> Run:
     weights = _start(net, width, keys)
     rates = np.broadcast_to(net.learning_rate, (net.steps,))
-    predictions = []
+    record = []
     spectra = {}
     for t in range(net.steps + 1):
         if t in spectra_at:
@@ -103,10 +111,11 @@ def _train(net: Program, width, keys, spectra_at, bar) -> Run:
                 spectra[name, t] = singular(M).values
         last = t == net.steps
         rate = 0.0 if last else rates[t]
-        weights, f = _step(net, weights, rate)
-        predictions.append(np.asarray(f))
+        weights, found = _step(net, weights, rate)
+        record.append(jax.tree.map(np.asarray, found))
         bar.update()
-    return Run(np.stack(predictions, 1), spectra)
+    predictions, numbers = jax.tree.map(lambda *rows: np.stack(rows, 1), *record)
+    return Run(predictions, numbers, spectra)
 
 
 @compiled(static_argnums=1)
@@ -126,27 +135,28 @@ def _start(net: Program, width, key):
 @compiled
 @functools.partial(jax.vmap, in_axes=(None, 0, None))
 def _step(net: Program, weights, rate):
-    """The weights after an update, and the outputs (P, K) before it."""
+    """The weights after an update, and the outputs (P, K) and numbers before it."""
 
     def loss(weights):
-        f = _outputs(net, weights)
-        residual = net.targets - f
+        found = _outputs(net, weights)
+        residual = net.targets - found.returned
         half = jnp.sum(residual**2) / 2
-        return half / len(f), f
+        return half / len(residual), found
 
-    gradients, f = jax.grad(loss, has_aux=True)(weights)
+    gradients, found = jax.grad(loss, has_aux=True)(weights)
     name, _ = net.matrices[0]
     raw_rate = rate * net.gamma0**2 * len(weights[name])
     weights = jax.tree.map(lambda W, slope: W - raw_rate * slope, weights, gradients)
-    return weights, f
+    return weights, found
 
 
-def _outputs(net: Program, weights):
+def _outputs(net: Program, weights) -> Noted:
     def ask(name, h):
         W = weights[name]
         fan_in = W.shape[1]
         return jnp.tensordot(W, h, 1) / jnp.sqrt(fan_in)
 
     sites = {name: weights[name] for name, _ in net.sites}
-    outputs = net.forward(ask, sites, net.inputs)
-    return outputs.reshape(net.targets.shape) / net.gamma0
+    forward = functools.partial(net.forward, ask)
+    outputs, notes = with_notes(forward)(sites, net.inputs)
+    return Noted(outputs.reshape(net.targets.shape) / net.gamma0, notes)

@@ -45,6 +45,12 @@ class ProgramSolution(AbstractSampledSolution[Program]):
         return self.trajectory.predictions.mean(0)
 
     @property
+    def numbers(self) -> dict:
+        """What `forward` notes (`note`), by name: (steps+1, ...)."""
+        noted = self.trajectory.numbers
+        return {name: rows.mean(0) for name, rows in noted.items()}
+
+    @property
     def train_loss(self):
         """The squared residual summed over outputs, averaged over samples (no 1/2):
         (steps+1,).

@@ -42,6 +42,7 @@ class Trajectory(eqx.Module):
     """
 
     predictions: Float[AnyArray, "times P K"]
+    numbers: dict  # name -> (times, ...), what `forward` notes
     matrices: dict  # name -> Moments
     finite_steps: Int[AnyArray, ""]
     full: Bool[AnyArray, ""]  # some direction found no room
@@ -97,6 +98,7 @@ class Entry(NamedTuple):
     """A row of the record."""
 
     predictions: Float[Array, "P K"]
+    numbers: dict
     queries: dict
     strength: Float[Array, ""]  # kappa; zero where training has diverged
     alive: Bool[Array, ""]
@@ -121,8 +123,9 @@ class Network(eqx.Module):
         state, ahead = self.forward(state)
         output = ahead.values[self.trace.output]
         judged = _judged(output, self.targets, self.gamma0)
+        numbers = self.trace.numbers(ahead.values)
         state, back = self.backward(state, ahead, judged.residual)
-        ended = _ended(self, state, ahead.asked, back, judged, t)
+        ended = _ended(self, state, ahead.asked, back, judged, numbers, t)
         matrices = {}
         for name, matrix in state.matrices.items():
             spikes = ended.spikes[name]
@@ -254,7 +257,9 @@ class Ended(NamedTuple):
 
 
 @compiled
-def _ended(network: Network, state: State, asked, back: Backward, judged, t) -> Ended:
+def _ended(
+    network: Network, state: State, asked, back: Backward, judged, numbers, t
+) -> Ended:
     """The update, and what is kept of the step."""
     start_loss = jnp.where(t == 0, judged.loss, state.start_loss)
     alive = state.alive & (judged.loss < DIVERGED * (start_loss + 1))
@@ -275,6 +280,7 @@ def _ended(network: Network, state: State, asked, back: Backward, judged, t) -> 
     spikes, sites = unless_diverged(going_on, (updated, moved), now)
     entry = Entry(
         or_nan(alive, judged.predictions),
+        or_nan(alive, numbers),
         queries,
         or_zero(alive, strength),
         alive,
@@ -419,6 +425,7 @@ def _train(network: Network, room: Room) -> Trajectory:
     known = [*state.spaces.values(), *state.matrices.values()]
     return Trajectory(
         predictions=rows.predictions,
+        numbers=rows.numbers,
         matrices={
             name: _moments(
                 matrix, rows.queries[name], rows.strength, network.deviations[name]

@@ -1068,6 +1068,8 @@ def cases() -> list[Case]:
             (1e-17, 100.0),
             lambda v: dm.leading_noise(v, 1.0, size=10, seeds=2),
         ),
+        *at("note", "note", (1, None), lambda v: dm.note(v, 1.0)),
+        *at("note", "note", (1, True, [1, 2]), lambda v: dm.note("size", v)),
         *at(
             "generalised_mp",
             "values",

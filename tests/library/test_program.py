@@ -1,5 +1,6 @@
 """Networks that a user writes: taken apart, refused where they are none, and solved."""
 
+import functools
 import itertools
 
 import equinox as eqx
@@ -108,6 +109,51 @@ def test_vectors_under_vmap_are_asked_together():
     assert program.questions(network(each)) == {"W": 2}
 
 
+def noting(ask, sites, x):
+    """Two layers that share a matrix; sizes noted, inside of a `jit`, and the output."""
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def sized(name, h):
+        dm.note(name, jnp.mean(h**2, 0))
+        return jnp.tanh(h)
+
+    h = sized("first", sites["U"] @ x[:, 0].T)
+    h = sized("second", ask("W", h))
+    h = sized("third", ask("W", h))
+    return dm.note("output", jnp.mean(sites["w"][:, None] * h, 0))
+
+
+def test_what_is_noted_is_on_record():
+    net = network(noting, steps=3)
+    theory = dm.solve(net, samples=1024)
+    output = theory.numbers["output"][:, :, None] / net.gamma0
+    np.testing.assert_allclose(output, theory.predictions, atol=1e-12)
+    run = dm.simulate(net, width=300, seeds=12, progress=False)
+    assert [*theory.numbers] == ["first", "output", "second", "third"]
+    assert run.numbers["third"].shape == (12, 4, 2)
+    own = run.numbers["output"][..., None] / net.gamma0
+    np.testing.assert_allclose(own, run.predictions, atol=1e-12)
+    for name in ("first", "second", "third"):
+        mean = run.numbers[name].mean(0)
+        error = run.numbers[name].std(0, ddof=1) / 12**0.5
+        _, own = theory.measured(lambda solution, name=name: solution.numbers[name])
+        z = (mean - theory.numbers[name]) / np.hypot(error, own)
+        assert np.abs(z).max() < 4, name
+
+
+def test_a_number_noted_under_vmap_has_the_mapped_axis_first():
+    def each(ask, sites, x):
+        def one(x):
+            h = ask("W", jnp.tanh(sites["U"] @ x.T))
+            dm.note("sizes", jnp.mean(h**2, 0))
+            return jnp.mean(sites["w"] * jnp.tanh(h[:, 0]))
+
+        return jax.vmap(one)(x)
+
+    (found,) = network(each).trace({"hidden": 7}).notes.values()
+    assert found.aval.shape == (2, 3)
+
+
 # Refused
 
 
@@ -141,6 +187,18 @@ REFUSED = {
         lambda ask, name, h: jax.grad(lambda h: jnp.mean(ask(name, h)))(h)
     ),
     "as the targets": lambda ask, sites, x: recurrent(ask, sites, x)[:1],
+    "with an axis of sites": lambda ask, sites, x: (
+        recurrent(ask, sites, x) + jnp.mean(dm.note("U", sites["U"]))
+    ),
+    "a second time": changed(
+        lambda ask, name, h: ask(name, h) + dm.note("a", jnp.mean(h))
+    ),
+    "a note inside of `cond`": changed(
+        lambda ask, name, h: (
+            ask(name, h)
+            + jax.lax.cond(True, lambda x: dm.note("a", x), lambda x: x, jnp.mean(h))
+        )
+    ),
     "runs at any number": changed(
         lambda ask, name, h: ask(name, h) + jnp.zeros((3, 1))
     ),
