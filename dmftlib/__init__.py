@@ -27,6 +27,7 @@ if "JAX_ENABLE_X64" not in os.environ and not jax.config.values["jax_enable_x64"
 
 from . import empirical  # noqa: E402
 from ._compile import compiler_options  # noqa: E402
+from .architectures import Convolutional, Recurrent, Transformer  # noqa: E402
 from .compare import compare  # noqa: E402
 from .critical import critical  # noqa: E402
 from .history import WeightHistory  # noqa: E402
@@ -48,14 +49,17 @@ from .tracing import note  # noqa: E402
 __all__ = [
     "AbstractLaw",
     "Adam",
+    "Convolutional",
     "DeepLinear",
     "Muon",
     "Nonlinear",
     "Outliers",
     "Program",
     "RectangularLaw",
+    "Recurrent",
     "SolveError",
     "SpikedEnsemble",
+    "Transformer",
     "WeightHistory",
     "WideOutput",
     "compare",

@@ -90,7 +90,7 @@ class Program(eqx.Module):
         self.matrices = _matrices(matrices)
         self.sites = _sites(sites, self.spaces)
         self.inputs = _inputs(inputs)
-        self.targets = _targets(targets, len(self.inputs))
+        self.targets = as_targets(targets, len(self.inputs))
         self.gamma0 = _checks.positive("gamma0", gamma0)
         names = [name for name, _ in self.matrices + self.sites]
         self.init_variance = _variances(init_variance, names)
@@ -187,7 +187,7 @@ def _inputs(value):
     return inputs
 
 
-def _targets(value, samples):
+def as_targets(value, samples):
     """(P, K)"""
     if _axes(value) == 1:
         return _checks.array("targets", value, (samples,))[:, None]

@@ -163,6 +163,9 @@ SAMPLES = {
 }
 
 
+SEQUENCES = [[[1.0, 0.5], [-0.5, 1.0]]]
+
+
 class Case(NamedTuple):
     """A call that must be refused, and the argument that the message must name."""
 
@@ -1067,6 +1070,60 @@ def cases() -> list[Case]:
             "size / aspect",
             (1e-17, 100.0),
             lambda v: dm.leading_noise(v, 1.0, size=10, seeds=2),
+        ),
+        *of_function(
+            "Transformer",
+            dm.Transformer,
+            dict(tokens=SEQUENCES, targets=[1.0], learning_rate=0.1, steps=2),
+            {
+                "tokens": (None, "a", [[1.0]], [[[NAN]]], []),
+                "targets": (None, "a", [1.0, 2.0], [[1.0], [2.0, 3.0]]),
+                "blocks": (0, *NO_INTEGER),
+                "heads": (0, *NO_INTEGER),
+                "attention_scale": (None, "a", NAN),
+                "causal": (None, 1, "a"),
+                "mlp": (None, 1, "a"),
+                "rmsnorm": (None, 1, "a"),
+                "pool": (None, "all"),
+                "activation": (None, "softmax"),
+                "mask": ("a", [True], [[1, 1]], [[False, False]]),
+            },
+        ),
+        *of_function(
+            "Recurrent",
+            dm.Recurrent,
+            dict(inputs=SEQUENCES, targets=[1.0], learning_rate=0.1, steps=2),
+            {
+                "inputs": (None, "a", [[1.0]], [[[NAN]]], []),
+                "targets": (None, "a", [1.0, 2.0]),
+                "cell": (None, "rnn"),
+                "activation": (None, "softmax"),
+            },
+        ),
+        *at(
+            "Recurrent",
+            "times (axis 1 of inputs)",
+            ([[[1.0, 0.5]]],),
+            lambda v: dm.Recurrent(inputs=v, targets=[1.0], learning_rate=0.1, steps=2),
+        ),
+        *of_function(
+            "Convolutional",
+            dm.Convolutional,
+            dict(
+                inputs=SEQUENCES,
+                targets=[1.0],
+                hidden_layers=2,
+                kernel=2,
+                learning_rate=0.1,
+                steps=2,
+            ),
+            {
+                "inputs": (None, "a", [[1.0]], [[[NAN]]], []),
+                "targets": (None, "a", [1.0, 2.0]),
+                "hidden_layers": (1, *NO_INTEGER),
+                "kernel": (0, 3, *NO_INTEGER),
+                "activation": (None, "softmax"),
+            },
         ),
         *at("note", "note", (1, None), lambda v: dm.note(v, 1.0)),
         *at("note", "note", (1, True, [1, 2]), lambda v: dm.note("size", v)),
