@@ -39,7 +39,7 @@ test fast: export XLA_FLAGS := --xla_cpu_use_fusion_emitters=false
 test: $(READY) lint
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests dmftlib --doctest-modules -m "not slow" --cov
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 tests -m slow --durations=25
-	$(BIN)/python -m pytest --nbval --nbval-cell-timeout=120 -n 2 --dist loadfile book
+	$(BIN)/python -m pytest -p tools.kept_outputs --nbval --nbval-cell-timeout=120 -n 2 --dist loadfile book
 
 fast: $(READY)
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests dmftlib --doctest-modules -m "not slow"

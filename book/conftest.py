@@ -3,18 +3,14 @@ memory that each chapter takes.
 
 The limits are those of a free Binder: processor time (not the time on the clock, which
 depends on what else the machine does) and peak memory of the kernel, read when its last
-cell has run. A notebook of which every output and figure was as committed need not be
-executed again for the site.
+cell has run.
 """
 
-import json
 import os
 from pathlib import Path
 
 import psutil
 import pytest
-
-from tools import execute_book
 
 os.environ["MPLBACKEND"] = "module://figure_check"
 # 90 s is what a chapter should take on an idle machine, and they take 25 to 87. Rented
@@ -52,32 +48,7 @@ def pytest_runtest_teardown(item, nextitem):
         pytest.fail(
             f"{item.path.name} took {seconds:.0f} s, {gigabytes:.2f} GB; at most {SECONDS} s, {GIGABYTES} GB"
         )
-    if last and getattr(item.parent, "passed", 0) == compared_cells(item.path):
-        execute_book.keep(execute_book.CACHE, item.path)
     return result
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if report.when == "call" and report.passed:
-        item.parent.passed = getattr(item.parent, "passed", 0) + 1
-    return report
-
-
-def compared_cells(path: Path) -> int:
-    """The code cells of a notebook; -1 if not all of them are compared."""
-    cells = json.loads(path.read_text())["cells"]
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    tags = [tag for cell in code for tag in cell["metadata"].get("tags", [])]
-    return -1 if any(tag.startswith("nbval") for tag in tags) else len(code)
-
-
-def pytest_sessionstart(session):
-    """Before workers begin: nothing in the cache of the site that is out of date."""
-    worker = hasattr(session.config, "workerinput")
-    if session.config.getoption("nbval", False) and not worker:
-        execute_book.up_to_date(execute_book.CACHE)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -7,7 +7,7 @@ A notebook is executed again if its code has changed, all of them if anything ha
 they may use: the library, the derivations, stored results, the versions of packages, or
 a caption (the cache keeps those of the time of execution). Where the tests have just
 executed a notebook, and every one of its outputs and figures was as committed
-(`book/conftest.py`), these are what the site shows.
+(`kept_outputs`), these are what the site shows.
 """
 
 import concurrent.futures
