@@ -195,10 +195,12 @@ def test_a_task_that_needs_attention_sends_out_queries_and_keys():
     )
     solution = dm.solve(net, samples=8192, batches=2)
     losses = np.asarray(solution.train_loss)[[0, 13, 26, 39]]
-    np.testing.assert_allclose(losses, [1.001, 0.525, 0.033, 0.002], atol=0.02)
-    expected = dict(query0=1.152, key0=1.152, value0=1.797, output0=1.801)
+    # two networks of width 800, by another program
+    np.testing.assert_allclose(losses, [1.0, 0.486, 0.030, 0.001], atol=0.015)
+    expected = dict(query0=1.154, key0=1.157, value0=1.791, output0=1.796)
     for name, value in expected.items():
-        assert solution.outliers(name, 40).values[0] == pytest.approx(value, abs=0.01)
+        (largest, *_) = solution.outliers(name, 40).values
+        assert largest == pytest.approx(value, abs=0.015), name
 
 
 @pytest.mark.parametrize(
