@@ -193,11 +193,11 @@ def test_a_task_that_needs_attention_sends_out_queries_and_keys():
         init_variance=0.3,
         steps=40,
     )
-    solution = dm.solve(net, samples=8192, batches=2)
+    solution = dm.solve(net, samples=4096, batches=1)
     losses = np.asarray(solution.train_loss)[[0, 13, 26, 39]]
     # two networks of width 800, by another program
     np.testing.assert_allclose(losses, [1.0, 0.486, 0.030, 0.001], atol=0.015)
-    expected = dict(query0=1.154, key0=1.157, value0=1.791, output0=1.796)
+    expected = dict(query0=1.150, key0=1.161, value0=1.791, output0=1.796)
     for name, value in expected.items():
         (largest, *_) = solution.outliers(name, 40).values
         assert largest == pytest.approx(value, abs=0.015), name
