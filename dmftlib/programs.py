@@ -47,6 +47,9 @@ class Program(eqx.Module):
                      one for each step, (steps,), which may be zero
     steps            number of updates
 
+    `note` puts numbers of it on record; `Transformer`, `Recurrent` and `Convolutional`
+    are written already.
+
     Raises ValueError, naming the argument, for anything else, and for a `forward` that
     asks what is not declared or inside of a loop, leaves something declared unused, or
     gives other outputs where every site is there twice, in another order.

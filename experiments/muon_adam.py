@@ -615,7 +615,7 @@ def judged(which="theory", setting="") -> pd.DataFrame:
     )
 
 
-PARTS = dict(theory=theory, networks=networks, means=means)
+PARTS = dict(theory=theory, networks=networks)
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:

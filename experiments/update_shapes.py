@@ -3,8 +3,8 @@ the hidden matrix, what leaves the bulk, and the rates that suit them at each wi
 chapter 14.
 
 The task is that of `few_classes` under the squared loss, with a hidden matrix of less
-variance. Theory by `dmftlib`; networks in NumPy, with gradients by hand and every
-optimiser as it is written.
+variance. Theory by `dmftlib`; networks in NumPy, with gradients by hand and the
+optimisers of `muon_adam`, which are written out.
 
     theory         losses and leading singular values of W^1 step by step, and at the end
                    the singular values of what training has added
@@ -23,13 +23,14 @@ import pandas as pd
 
 import dmftlib as dm
 from experiments import few_classes, protocol
+from experiments.muon_adam import Adam, Muon, Sgd
 
 STEPS, GAMMA, VARIANCES = 12, 3.0, (1.0, 0.5, 1.0)
 RATE = 0.6  # of gradient descent
 BESIDE = 5.0  # rate of the layers that Muon leaves, in units of its own
-MUON = dict(momentum=0.8, nesterov=False)
-ADAM = dict(b1=0.9, b2=0.95, eps=0.01)
-SIGN = dict(b1=0.0, b2=0.0, eps=0.0)
+MUON = dict(momentum=0.8, nesterov=False, weight_decay=0.0)
+ADAM = dict(b1=0.9, b2=0.95, eps=0.01, weight_decay=0.0)
+SIGN = dict(b1=0.0, b2=0.0, eps=0.0, weight_decay=0.0)
 HIDDEN_RATES = {"Muon": 0.12, "Adam": 0.25, "sign descent": 0.19}
 SCRIPT = "experiments/update_shapes.py"
 OPTIMISERS = ("gradient descent", *HIDDEN_RATES)
@@ -83,49 +84,6 @@ def network(name, rate=None, samples=6):
 # ---------------------------------------------------------------- networks in NumPy
 
 
-class Descent:
-    """A layer moves by rate times what it is pulled by."""
-
-    def __init__(self, rate):
-        self.rate = rate
-
-    def step(self, pull):
-        return self.rate * pull
-
-
-class Orthogonal:
-    """Muon: five Newton-Schulz steps from the momentum buffer."""
-
-    def __init__(self, rate, momentum):
-        self.rate, self.momentum, self.buffer = rate, momentum, 0.0
-
-    def step(self, pull):
-        self.buffer = self.momentum * self.buffer + pull
-        x = self.buffer / np.linalg.norm(self.buffer)
-        for _ in range(5):
-            gram = x @ x.T
-            x = 3.4445 * x - (4.7750 * gram - 2.0315 * gram @ gram) @ x
-        return self.rate * x
-
-
-class Entrywise:
-    """Adam, and sign descent where nothing is remembered and eps is zero."""
-
-    def __init__(self, rate, b1, b2, eps):
-        self.rate, self.b1, self.b2, self.eps = rate, b1, b2, eps
-        self.m, self.v, self.t = 0.0, 0.0, 0
-
-    def step(self, pull):
-        self.t += 1
-        self.m = self.b1 * self.m + (1 - self.b1) * pull
-        self.v = self.b2 * self.v + (1 - self.b2) * pull**2
-        mean = self.m / (1 - self.b1**self.t)
-        size = np.sqrt(self.v / (1 - self.b2**self.t))
-        if self.eps == 0:
-            return self.rate * np.sign(mean)
-        return self.rate * mean / (size + self.eps)
-
-
 class Dense:
     """One network: W^0, M = W^1/sqrt(N) and the readout."""
 
@@ -145,14 +103,15 @@ class Dense:
 
     def _rules(self, name):
         """For W^0, M and w."""
-        sgd, own = self.net.learning_rate, self.net.optimizer
+        sgd, own = Sgd(self.net.learning_rate), self.net.optimizer
         if own is None:
-            return [Descent(sgd) for _ in range(3)]
-        rate = own.learning_rate
+            return [sgd, Sgd(sgd.rate / self.width), sgd]
+        rule = dict(learning_rate=own.learning_rate)
         if name == "Muon":
-            return [Descent(sgd), Orthogonal(rate, own.momentum), Descent(sgd)]
-        numbers = ADAM if name == "Adam" else SIGN
-        return [Entrywise(rate, **numbers) for _ in range(3)]
+            return [sgd, Muon(rule | MUON, 1.0), sgd]
+        rule |= ADAM if name == "Adam" else SIGN
+        lengths = (1.0, 1 / self.width, 1.0)
+        return [Adam(rule, length, 1.0) for length in lengths]
 
     def _forward(self):
         D = self.x.shape[1]
@@ -171,13 +130,13 @@ class Dense:
         pulled = GAMMA / P * (self.y - f)
         top = (1 - second**2) * (pulled @ self.w)
         bottom = (1 - first**2) * (top @ self.M)
-        plain = self.net.optimizer is None or isinstance(self.rules[0], Descent)
-        scale = D**0.5 if plain else 1.0
-        self.W0 = self.W0 + self.rules[0].step(bottom.T @ self.x / scale)
-        step = self.rules[1].step(top.T @ first)
-        of_norm_one = isinstance(self.rules[1], Orthogonal)
-        self.M = self.M + (step if of_norm_one else step / self.width)
-        self.w = self.w + self.rules[2].step(pulled.T @ second)
+        seen = D**0.5 if isinstance(self.rules[0], Sgd) else 1.0
+        pulls = (bottom.T @ self.x / seen, top.T @ first, pulled.T @ second)
+        weights = (self.W0, self.M, self.w)
+        self.W0, self.M, self.w = (
+            rule.moved(W, -pull)
+            for rule, W, pull in zip(self.rules, weights, pulls, strict=True)
+        )
 
     def trained(self, look=lambda t, dense: None):
         """After all steps; `look` is called before each and after the last."""

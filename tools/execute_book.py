@@ -7,7 +7,7 @@ A notebook is executed again if its code has changed, all of them if anything ha
 they may use: the library, the derivations, stored results, the versions of packages, or
 a caption (the cache keeps those of the time of execution). Where the tests have just
 executed a notebook, and every one of its outputs and figures was as committed
-(`kept_outputs`), these are what the site shows.
+(`kept_outputs`), the site shows what came out there.
 """
 
 import concurrent.futures
@@ -18,7 +18,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import nbformat
 from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors import load_executor
 
 ROOT = Path(__file__).parents[1]
@@ -65,11 +67,15 @@ def up_to_date(folder: Path):
     return get_cache(str(folder))
 
 
-def keep(folder: Path, notebook: Path):
-    """Put a notebook with its committed outputs into the cache."""
-    get_cache(str(folder)).cache_notebook_file(
-        str(notebook), check_validity=False, overwrite=True
-    )
+def keep(folder: Path, notebook: Path, outputs: list):
+    """Put a notebook with these outputs of its code cells into the cache."""
+    executed = nbformat.read(notebook, nbformat.NO_CONVERT)
+    code = [cell for cell in executed.cells if cell.cell_type == "code"]
+    for cell, own in zip(code, outputs, strict=True):
+        cell.outputs = own
+    bundle = CacheBundleIn(executed, str(notebook))
+    cache = get_cache(str(folder))
+    cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
 
 
 def main(folder: Path) -> int:

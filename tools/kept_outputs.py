@@ -1,5 +1,6 @@
 """A plugin for `pytest --nbval`: a notebook of which every output and figure was as
-committed need not be executed again for the site (`execute_book`).
+committed need not be executed again for the site (`execute_book`), which shows what came
+out here.
 
     python -m pytest -p tools.kept_outputs --nbval book
 """
@@ -22,7 +23,7 @@ def pytest_sessionstart(session):
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.when == "call" and report.passed:
-        item.parent.passed = getattr(item.parent, "passed", 0) + 1
+        item.parent.fresh = [*getattr(item.parent, "fresh", []), item.test_outputs]
     return report
 
 
@@ -30,8 +31,9 @@ def pytest_runtest_makereport(item, call):
 def pytest_runtest_teardown(item, nextitem):
     result = yield
     last = nextitem is None or nextitem.parent is not item.parent
-    if last and getattr(item.parent, "passed", 0) == compared_cells(item.path):
-        execute_book.keep(execute_book.CACHE, item.path)
+    fresh = getattr(item.parent, "fresh", [])
+    if last and len(fresh) == compared_cells(item.path):
+        execute_book.keep(execute_book.CACHE, item.path, fresh)
     return result
 
 

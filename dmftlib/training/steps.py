@@ -5,6 +5,7 @@ diverges.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from .. import _checks
 from .._compile import compiled
@@ -46,12 +47,13 @@ def _step(network, state, t):
 def one_by_one(network, state, count: int, room: int):
     """Do network.step(state, t) -> (state, entry) for t = 0 ... count-1, each with
     compiled parts of its own: the state afterwards, and all entries, in arrays with room
-    for so many.
+    for so many. A training of more than a few seconds shows how far it is.
     """
     first = np.asarray(0)
     state, entry = network.step(state, first)
     rows = _with_row(_tables(entry, room), entry, first)
-    for t in map(np.asarray, range(1, count)):
+    for t in tqdm(range(1, count), desc="training", initial=1, total=count, delay=5):
+        t = np.asarray(t)
         state, entry = network.step(state, t)
         rows = _with_row(rows, entry, t)
     return state, rows

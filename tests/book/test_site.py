@@ -4,6 +4,7 @@ limits on notebooks.
 
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from jupyter_cache import get_cache
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -359,6 +361,60 @@ def test_a_notebook_that_takes_too_much_fails(tmp_path):
         outcome.append((run.returncode, "at most" in run.stdout))
         assert "small.ipynb: " in run.stdout
     assert outcome == [(0, False), (1, True), (1, True)]
+
+
+def notebook(*cells: dict) -> str:
+    """Code cells with their stored outputs, as a notebook."""
+    whole = [
+        dict(
+            dict(cell_type="code", id=f"c{i}", metadata={}, execution_count=i + 1),
+            **cell,
+        )
+        for i, cell in enumerate(cells)
+    ]
+    kernel = dict(kernelspec=dict(name="python3", display_name="Python 3"))
+    return json.dumps(dict(cells=whole, metadata=kernel, nbformat=4, nbformat_minor=5))
+
+
+@pytest.mark.slow
+def test_what_comes_out_of_compared_notebooks_is_kept_for_the_site(tmp_path):
+    """Of a right one, with its fresh picture; not of a wrong one, nor of one of which a
+    cell is left out.
+    """
+
+    def printed(text):
+        return [dict(output_type="stream", name="stdout", text=text)]
+
+    show = (
+        "from IPython.display import display\ndisplay({'image/png': 'QUJD'}, raw=True)"
+    )
+    stale = dict(output_type="display_data", metadata={}, data={"image/png": "QkFE"})
+    good = dict(source="print(1 + 1)", outputs=printed("2\n"))
+    bad = dict(source="print(1 + 1)", outputs=printed("3\n"))
+    skipped = dict(metadata=dict(tags=["nbval-skip"]))
+    contents = dict(
+        right=notebook(good, dict(source=show, outputs=[stale])),
+        wrong=notebook(good, bad),
+        skipping=notebook(good, good | skipped),
+    )
+    for name, text in contents.items():
+        (tmp_path / f"{name}.ipynb").write_text(text)
+    (tmp_path / "keeper.py").write_text(
+        "from pathlib import Path\n"
+        "from tools import execute_book\n"
+        "execute_book.CACHE = Path('cache').resolve()\n"
+        "from tools.kept_outputs import *\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "keeper", "--nbval", "-q"],
+        cwd=tmp_path,
+        env=os.environ | dict(PYTHONPATH=str(ROOT)),
+        capture_output=True,
+    )
+    records = get_cache(str(tmp_path / "cache")).list_cache_records()
+    assert [Path(record.uri).name for record in records] == ["right.ipynb"]
+    kept = get_cache(str(tmp_path / "cache")).get_cache_bundle(records[0].pk).nb
+    assert kept.cells[1].outputs[0].data["image/png"].strip() == "QUJD"
 
 
 # What a newcomer finds

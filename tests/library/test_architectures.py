@@ -6,6 +6,7 @@ import pytest
 
 import dmftlib as dm
 from dmftlib.tracing import with_notes
+from dmftlib.training import program
 
 RNG = np.random.default_rng(0)
 TOKENS = RNG.normal(size=(3, 4, 2))
@@ -145,24 +146,62 @@ def test_two_that_are_alike_share_their_programs():
     assert one.trace({"hidden": 8}) is other.trace({"hidden": 8})
 
 
+FURTHER = TRAINED | dict(learning_rate=1.0, steps=5)
 MADE = {
-    "attention": transformer(causal=True, attention_scale=2.0),
-    "elman": dm.Recurrent(inputs=TOKENS[:, :3], **TRAINED),
-    "ring": dm.Convolutional(inputs=TOKENS, hidden_layers=2, kernel=2, **TRAINED),
+    "attention": transformer(causal=True, attention_scale=2.0, **FURTHER),
+    "heads": transformer(heads=2, mlp=True, rmsnorm=True, pool="last", **FURTHER),
+    "lstm": dm.Recurrent(inputs=TOKENS[:, :3], cell="lstm", **FURTHER),
+    "elman": dm.Recurrent(inputs=TOKENS[:, :3], **FURTHER),
+    "ring": dm.Convolutional(inputs=TOKENS, hidden_layers=2, kernel=2, **FURTHER),
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MADE)
-def test_predictions_are_those_of_networks(name):
-    net = MADE[name]
-    theory = dm.solve(net, samples=4096)
+def largest_z(net) -> float:
+    """Of the predictions after the first step, theory against networks."""
+    theory = dm.solve(net)
     run = dm.simulate(net, width=400, seeds=16, progress=False)
     mean = run.predictions.mean(0)[1:]
     error = run.predictions.std(0, ddof=1)[1:] / 4
     value, own = theory.measured("predictions")
     z = (mean - value[1:]) / np.hypot(error, own[1:])
-    assert np.abs(z).max() < 4
+    return np.abs(z).max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MADE)
+def test_predictions_are_those_of_networks(name):
+    assert largest_z(MADE[name]) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["attention", "ring"])
+def test_half_of_what_is_sent_back_is_noticed(name, monkeypatch):
+    as_rows = program._as_rows
+
+    def half(vectors, factor):
+        return as_rows(vectors, factor if factor == 1 else factor / 2)
+
+    monkeypatch.setattr(program, "_as_rows", half)
+    assert largest_z(MADE[name]) > 20
+
+
+@pytest.mark.slow
+def test_a_convolution_of_one_position_is_a_nonlinear():
+    inputs = TOKENS[:, :1]
+    ring = dm.Convolutional(
+        inputs=inputs, hidden_layers=3, kernel=1, init_variance=0.6, **FURTHER
+    )
+    layered = dm.Nonlinear(
+        inputs=inputs[:, 0],
+        hidden_layers=3,
+        init_variance=[1.0, 0.6, 0.6, 1.0],
+        **FURTHER,
+    )
+    found, expected = (dm.solve(net, samples=8192) for net in (ring, layered))
+    value, error = found.measured("predictions")
+    other, own = expected.measured("predictions")
+    assert np.abs(value - other).max() < 0.01 and np.abs(other[-1]).max() > 0.1
+    assert (np.abs(value - other)[1:] < 5 * np.hypot(error, own)[1:] + 1e-4).all()
 
 
 def retrieval() -> dict:
